@@ -1,0 +1,133 @@
+"""Talk to a compiled agent in the terminal: `python -m subterra.chat MODEL.gguf`.
+
+The agent greets first. On a terminal answers stream; otherwise each line of standard input is a customer turn
+and both sides are printed with their labels, so that a scripted conversation is a pipe.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from subterra.dialogue import dialogue_seed, messages
+from subterra.errors import one_line
+from subterra.models import ContextFull
+from subterra.models.gguf import GgufModel
+
+HELP = "/restart starts over, /quit or Ctrl-D leaves"
+
+
+class Chat:
+    """One conversation: turns so far and the settings of the agent's answers."""
+
+    def __init__(self, model: GgufModel, system: str, *, temperature: float, seed: int, max_tokens: int):
+        self.model, self.system = model, system
+        self.temperature, self.seed, self.max_tokens = temperature, seed, max_tokens
+        self.turns: list[dict] = []
+
+    def hear(self, words: str) -> None:
+        """Take in a customer turn."""
+        self.turns.append({"role": "user", "content": words})
+
+    def answer(self) -> Iterator[str]:
+        """Yield the agent's turn as it is written, and keep it."""
+        said = []
+        settings = {
+            "temperature": self.temperature,
+            "seed": self.seed + len(self.turns),
+            "max_tokens": self.max_tokens,
+        }
+        for piece in self.model.stream(messages(self.system, self.turns), **settings):
+            said.append(piece)
+            yield piece
+        self.turns.append({"role": "assistant", "content": "".join(said).strip()})
+
+    def restart(self) -> None:
+        """Forget everything that was said."""
+        self.turns.clear()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the chat; a user's mistake ends it with one line and status 1."""
+    options = _parser().parse_args(arguments)
+    with one_line(), GgufModel(options.model, n_ctx=options.context) as model:
+        system = model.metadata("subterra.system") if options.system is None else options.system
+        seed = dialogue_seed(options.seed, "chat", options.temperature)
+        chat = Chat(model, system, temperature=options.temperature, seed=seed, max_tokens=options.max_tokens)
+        try:
+            talk(chat, terminal=sys.stdin.isatty())
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            print()
+        except BrokenPipeError:
+            # Nobody reads what Python would still flush at its end.
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def talk(chat: Chat, *, terminal: bool) -> None:
+    """Greet, then answer each customer line until the input ends."""
+    lines = _typed() if terminal else _piped()
+    if terminal:
+        print(f"{chat.model.metadata('general.name', 'agent')}: {HELP}\n")
+    _say(chat, terminal)
+    for words in lines:
+        if words == "/quit":
+            return
+        if words == "/restart":
+            chat.restart()
+            print()
+        elif words.startswith("/"):
+            print(HELP)
+            continue
+        else:
+            chat.hear(words)
+        _say(chat, terminal)
+
+
+def _say(chat: Chat, terminal: bool) -> None:
+    """Print the agent's turn; on a terminal a conversation that grew too long starts over."""
+    print("agent> ", end="", flush=True)
+    try:
+        for piece in chat.answer():
+            print(piece, end="", flush=True)
+    except ContextFull as mistake:
+        if not terminal or not chat.turns:
+            print()
+            raise
+        print(f"[{mistake}; starting over]\n")
+        chat.restart()
+        return _say(chat, terminal)
+    print()
+
+
+def _typed() -> Iterator[str]:
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  (line editing and history for input())
+    with contextlib.suppress(EOFError):
+        while True:
+            if words := input("you> ").strip():
+                yield words
+    print()
+
+
+def _piped() -> Iterator[str]:
+    for line in sys.stdin:
+        if words := line.strip():
+            print(f"customer> {words}")
+            yield words
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m subterra.chat", description="Talk to a compiled agent.")
+    parser.add_argument("model", help="GGUF file, such as results/travel_booking/gguf/q8_0.gguf")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0, the default, is greedy")
+    parser.add_argument("--system", help="system prompt; the default is the one in the file")
+    parser.add_argument("--seed", type=int, default=0, help="for temperatures above 0")
+    parser.add_argument("--max-tokens", type=int, default=200, help="longest answer")
+    parser.add_argument("--context", type=int, default=2048, help="longest conversation, in tokens")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""A model and a customer talk: the raw material of every score.
+
+Whatever has `reply(messages, *, temperature, seed, max_tokens) -> Reply` can be the agent.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from subterra.customer import ScriptedCustomer
+from subterra.models import ContextFull
+from subterra.progress import track
+from subterra.text import digest
+
+
+def hold_dialogue(
+    model, scenario: dict, system: str, *, condition: str, temperature: float, seed: int, max_turns: int
+) -> dict:
+    """Let the agent talk with the scenario's customer and return a dialogue row (see records.DIALOGUE).
+
+    The agent speaks first unless the scenario's customer does. It ends when the customer has no line left
+    and the agent has answered (`finished`), when the agent says nothing (`empty_turn`), after `max_turns`
+    turns of both (`turn_limit`), or where the model can read no more (`context_full`).
+    """
+    customer = ScriptedCustomer(scenario)
+    turns: list[dict] = []
+    own_seed = dialogue_seed(seed, scenario["id"], temperature)
+    stopped = "turn_limit"
+    if scenario["turns"] and scenario["turns"][0]["role"] == "user":
+        turns.append(_heard(customer.speak()))
+    while len(turns) < max_turns:
+        try:
+            turns.append(_answer(model, turns, system, temperature, own_seed))
+        except ContextFull:
+            stopped = "context_full"
+            break
+        if not turns[-1]["content"]:
+            stopped = "empty_turn"
+            break
+        if customer.finished:
+            stopped = "finished"
+            break
+        if len(turns) < max_turns:
+            turns.append(_heard(customer.speak()))
+    facts = {"id": scenario["id"], "split": scenario["split"], "condition": condition}
+    return facts | {"temperature": float(temperature), "turns": turns, "stopped": stopped}
+
+
+def hold_dialogues(
+    model,
+    scenarios: Sequence[dict],
+    system: str,
+    *,
+    condition: str,
+    temperature: float,
+    seed: int,
+    max_turns: int,
+) -> list[dict]:
+    """Return one dialogue row a scenario, in their order; the order changes nothing in them."""
+    settings = {"condition": condition, "temperature": temperature, "seed": seed, "max_turns": max_turns}
+    label = f"{condition} at temperature {temperature:g}"
+    return [
+        hold_dialogue(model, scenario, system, **settings)
+        for scenario in track(scenarios, len(scenarios), label)
+    ]
+
+
+def dialogue_seed(seed: int, scenario: str, temperature: float) -> int:
+    """Return a seed (32 bits) that the scenario and the temperature alone decide, given the run's own."""
+    return int(digest([seed, scenario, float(temperature)], 8), 16)
+
+
+def messages(system: str, turns: Iterable[dict]) -> list[dict[str, str]]:
+    """Return chat messages: the system prompt (where there is one), then role and content of each turn."""
+    opening = [{"role": "system", "content": system}] if system else []
+    return opening + [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+
+
+def _heard(turn: dict) -> dict:
+    return turn | {"values": [], "tokens_in": 0, "tokens_out": 0, "seconds": 0.0}
+
+
+def _answer(model, turns: list[dict], system: str, temperature: float, seed: int) -> dict:
+    # Each turn draws anew: one seed for all would give every turn the same luck.
+    turn_seed = (seed + len(turns)) % 2**32
+    reply = model.reply(messages(system, turns), temperature=temperature, seed=turn_seed)
+    said = {"role": "assistant", "content": reply.text, "nodes": [], "values": []}
+    return said | {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out, "seconds": reply.seconds}

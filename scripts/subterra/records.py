@@ -1,0 +1,128 @@
+"""The tables that pass between the stages, as Parquet schemas with a description for each field.
+
+Rows are plain dictionaries in Python. A map column (`values`) is a dictionary there.
+"""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from subterra.text import write_whole
+
+
+def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"description": meaning})
+
+
+STRINGS = pa.list_(pa.string())
+VALUES = pa.map_(pa.string(), pa.string())
+
+TURN = pa.struct(
+    [
+        _field("role", pa.string(), "user or assistant; the agent is the assistant"),
+        _field("content", pa.string(), "the words, with every value filled in"),
+        _field("nodes", STRINGS, "the flowchart nodes that this turn speaks; beside the text, never in it"),
+        _field("values", STRINGS, "variables whose value an agent turn has to say"),
+    ]
+)
+
+PATH = pa.schema(
+    [
+        _field("path", pa.string(), "digest of the node ids"),
+        _field("nodes", STRINGS, "node ids from the start to an end"),
+        _field("outcome", pa.string(), "outcome of the end"),
+        _field("turns", pa.int32(), "turns of the conversation along it"),
+        _field("held_out", pa.bool_(), "kept out of training entirely"),
+    ]
+)
+
+CONVERSATION = pa.schema(
+    [
+        _field("id", pa.string(), "{path}-{split}-{number}"),
+        _field("path", pa.string(), "path id"),
+        _field("split", pa.string(), "train, valid, known, held_out_paths or held_out_values"),
+        _field("nodes", STRINGS, "node ids from the start to an end"),
+        _field("outcome", pa.string(), "outcome of the end"),
+        _field("values", VALUES, "the draw: a value for every variable spoken on the path"),
+        _field("turns", pa.list_(TURN), "the talk, turns alternating"),
+    ]
+)
+
+SPOKEN = pa.struct(
+    [
+        *TURN,
+        _field("tokens_in", pa.int32(), "tokens the model read for this turn (0 for the customer)"),
+        _field("tokens_out", pa.int32(), "tokens the model wrote"),
+        _field("seconds", pa.float64(), "time to the whole answer"),
+    ]
+)
+
+DIALOGUE = pa.schema(
+    [
+        _field("id", pa.string(), "the scenario: a test conversation's id"),
+        _field("split", pa.string(), "the scenario's split"),
+        _field("condition", pa.string(), "who answered: compiled-q8_0, ..."),
+        _field("temperature", pa.float64(), "sampling temperature, 0 for greedy"),
+        _field("turns", pa.list_(SPOKEN), "the talk; nodes are empty for the agent's turns"),
+        _field("stopped", pa.string(), "finished, turn_limit or empty_turn"),
+    ]
+)
+
+STEP = pa.struct(
+    [
+        _field("turn", pa.int32(), "index of the agent turn in the dialogue"),
+        _field("after", pa.string(), "the customer's last node, empty at the start"),
+        _field("expected", pa.string(), "the node run the flowchart demands, joined by +"),
+        _field("heard", pa.string(), "the node run the matcher heard, ? for none"),
+        _field("confidence", pa.float64(), "the matcher's probability for what it heard"),
+        _field("legal", pa.bool_(), "heard what the flowchart demands"),
+        _field("values_missing", STRINGS, "name=value that the turn had to say and did not"),
+    ]
+)
+
+SCORE = pa.schema(
+    [
+        _field("id", pa.string(), "the scenario"),
+        _field("split", pa.string(), "the scenario's split"),
+        _field("condition", pa.string(), "who answered"),
+        _field("temperature", pa.float64(), "sampling temperature"),
+        _field("conforming", pa.bool_(), "every agent turn legal, and the end reached"),
+        _field("outcome_expected", pa.string(), "outcome that the scenario implies"),
+        _field("outcome_reached", pa.string(), "outcome of the end that was heard, null for none"),
+        _field("outcome_correct", pa.bool_(), "both are the same"),
+        _field("legal_steps", pa.int32(), "agent turns that were legal"),
+        _field("steps_total", pa.int32(), "agent turns"),
+        _field("first_wrong", pa.int32(), "index of the first wrong turn, null for none"),
+        _field("values_total", pa.int32(), "values that the agent had to say"),
+        _field("values_correct", pa.int32(), "values that it said"),
+        _field("turns", pa.int32(), "turns of the dialogue"),
+        _field("tokens_in", pa.int32(), "tokens read by the model"),
+        _field("tokens_out", pa.int32(), "tokens written by the model"),
+        _field("seconds", pa.float64(), "time the model took"),
+        _field("steps", pa.list_(STEP), "one entry an agent turn"),
+        _field("justification", pa.string(), "one sentence a person can check"),
+    ]
+)
+
+
+def write_table(rows: Iterable[dict], schema: pa.Schema, path: str | Path) -> Path:
+    """Write rows as Parquet, whole or not at all. The same rows give the same bytes."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), buffer, compression="zstd")
+    return write_whole(path, buffer.getvalue())
+
+
+def read_table(path: str | Path, schema: pa.Schema | None = None) -> list[dict]:
+    """Read the rows of a Parquet file; map columns become dictionaries. Raises where the schema is another one."""
+    table = pq.read_table(path)
+    if schema is not None and not table.schema.equals(schema):
+        raise ValueError(f"{path}: written with another schema; delete it and run again")
+    rows = table.to_pylist()
+    maps = [field.name for field in table.schema if pa.types.is_map(field.type)]
+    for row in rows:
+        for name in maps:
+            row[name] = dict(row[name])
+    return rows

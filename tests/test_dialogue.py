@@ -1,0 +1,161 @@
+"""A dialogue is the scenario's customer and the model in turn, and depends on nothing else."""
+
+import io
+
+import pytest
+from subterra.customer import ScriptedCustomer
+from subterra.dialogue import dialogue_seed, hold_dialogue, hold_dialogues
+from subterra.models import ContextFull, Reply
+from subterra.progress import track
+from subterra.records import DIALOGUE, read_table, write_table
+
+
+class Parrot:
+    """Answers with a count of what it was told, remembers every call, and falls silent when asked to."""
+
+    def __init__(self, silent_after=99):
+        self.calls, self.silent_after = [], silent_after
+
+    def reply(self, messages, *, temperature, seed, max_tokens=120):
+        self.calls.append({"messages": [dict(message) for message in messages], "seed": seed})
+        said = (
+            ""
+            if len(self.calls) > self.silent_after
+            else f"answer {len(messages)} {seed if temperature else ''}"
+        )
+        return Reply(said, tokens_in=10 * len(messages), tokens_out=3, seconds=0.25)
+
+
+def scenario(number=1, first="assistant", customer=("Lisbon, please.", "Book it.")):
+    lines = [
+        {"role": "user", "content": words, "nodes": [f"ask{i}"], "values": []}
+        for i, words in enumerate(customer)
+    ]
+    agent = [
+        {"role": "assistant", "content": "the scenario's own words", "nodes": ["n"], "values": []}
+        for _ in range(3)
+    ]
+    turns = [turn for pair in zip(agent, lines, strict=False) for turn in pair] + [agent[-1]]
+    turns = turns if first == "assistant" else turns[1:]
+    return {"id": f"s{number}", "split": "known", "turns": turns}
+
+
+def held(model, row, **changes):
+    settings = {"condition": "compiled-q8_0", "temperature": 0.0, "seed": 7, "max_turns": 40}
+    return hold_dialogue(model, row, "Be helpful.", **(settings | changes))
+
+
+def test_the_customer_says_its_own_lines_in_order_and_then_nothing():
+    customer = ScriptedCustomer(scenario())
+    assert [customer.speak()["content"], customer.speak()["content"]] == ["Lisbon, please.", "Book it."]
+    assert customer.finished and customer.speak() is None
+
+
+def test_the_agent_greets_answers_every_line_and_has_the_last_word():
+    model = Parrot()
+    row = held(model, scenario())
+    assert [turn["role"] for turn in row["turns"]] == ["assistant", "user", "assistant", "user", "assistant"]
+    assert row["stopped"] == "finished"
+    assert [turn["nodes"] for turn in row["turns"]] == [[], ["ask0"], [], ["ask1"], []]
+    assert model.calls[0]["messages"] == [{"role": "system", "content": "Be helpful."}]
+
+
+def test_the_model_hears_its_own_words_and_never_the_scenarios_or_its_nodes():
+    model = Parrot()
+    held(model, scenario())
+    heard = model.calls[-1]["messages"]
+    assert [message["content"] for message in heard[1:]] == [
+        "answer 1 ",
+        "Lisbon, please.",
+        "answer 3 ",
+        "Book it.",
+    ]
+    assert all(message.keys() == {"role", "content"} for message in heard)
+
+
+def test_the_customer_begins_where_the_scenario_has_it_so():
+    row = held(Parrot(), scenario(first="user"))
+    assert [turn["role"] for turn in row["turns"]] == ["user", "assistant", "user", "assistant"]
+
+
+def test_a_dialogue_without_customer_lines_is_the_greeting():
+    row = held(Parrot(), scenario(customer=()))
+    assert [turn["role"] for turn in row["turns"]] == ["assistant"] and row["stopped"] == "finished"
+
+
+def test_an_empty_agent_turn_ends_it():
+    row = held(Parrot(silent_after=1), scenario())
+    assert row["stopped"] == "empty_turn" and [turn["content"] for turn in row["turns"][2:]] == [""]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+def test_the_turn_limit_ends_it(limit):
+    row = held(Parrot(), scenario(), max_turns=limit)
+    assert row["stopped"] == "turn_limit" and len(row["turns"]) == limit
+
+
+def test_a_conversation_that_the_model_cannot_read_any_more_ends_and_keeps_what_was_said():
+    class Forgetful(Parrot):
+        def reply(self, messages, **settings):
+            if len(messages) > 3:
+                raise ContextFull("too long")
+            return super().reply(messages, **settings)
+
+    row = held(Forgetful(), scenario())
+    assert row["stopped"] == "context_full" and [turn["role"] for turn in row["turns"]][-1] == "user"
+
+
+def test_a_dialogue_that_just_fits_the_limit_is_finished():
+    assert held(Parrot(), scenario(), max_turns=5)["stopped"] == "finished"
+
+
+def test_the_order_of_scenarios_changes_no_dialogue(capfd):
+    rows = [scenario(number) for number in range(4)]
+    settings = {"condition": "c", "temperature": 0.7, "seed": 7, "max_turns": 9}
+    forward = hold_dialogues(Parrot(), rows, "Be helpful.", **settings)
+    backward = hold_dialogues(Parrot(), rows[::-1], "Be helpful.", **settings)
+    assert forward == backward[::-1]
+    assert len({row["turns"][0]["content"] for row in forward}) == 4
+    assert "c at temperature 0.7: 4 of 4 (100 %)" in capfd.readouterr().err
+
+
+def test_every_turn_draws_anew_and_every_setting_changes_the_draw():
+    model = Parrot()
+    held(model, scenario(), temperature=0.7)
+    assert len({call["seed"] for call in model.calls}) == 3
+    assert (
+        len({dialogue_seed(*key) for key in [(7, "a", 0.7), (8, "a", 0.7), (7, "b", 0.7), (7, "a", 0.5)]})
+        == 4
+    )
+    assert dialogue_seed(7, "a", 1) == dialogue_seed(7, "a", 1.0) < 2**32
+
+
+def test_a_dialogue_is_a_row_of_the_documented_table(tmp_path):
+    row = held(Parrot(), scenario())
+    write_table([row], DIALOGUE, tmp_path / "dialogues.parquet")
+    assert read_table(tmp_path / "dialogues.parquet", DIALOGUE) == [row]
+    assert row["turns"][2]["tokens_in"] == 30 and row["turns"][1]["tokens_in"] == 0
+
+
+def test_a_log_gets_one_line_a_minute_and_a_last_one():
+    log, seconds = io.StringIO(), iter(range(0, 10_000, 25))
+    assert list(track(range(6), 6, "work", stream=log, clock=lambda: next(seconds))) == list(range(6))
+    lines = log.getvalue().splitlines()
+    assert 2 <= len(lines) < 6
+    assert lines[0].startswith("work: ") and "left" in lines[0] and "took" in lines[-1]
+
+
+def test_a_terminal_gets_a_bar_with_rate_and_total():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    screen = Terminal()
+    assert list(track("abc", 3, "work", stream=screen)) == list("abc")
+    assert "3/3" in screen.getvalue() and "/s" in screen.getvalue()
+
+
+def test_work_on_nothing_is_no_mistake():
+    log = io.StringIO()
+    assert list(track([], 0, "work", stream=log)) == []
+    assert "0 of 0" in log.getvalue()
