@@ -57,13 +57,23 @@ class Reader:
         self.variables = self.pools(data)
         written = data.get("nodes")
         if not isinstance(written, dict) or not written:
-            self.spec.mistake(("nodes",) if "nodes" in data else (), "nodes: a spec needs a mapping of nodes by name")
+            self.spec.mistake(
+                ("nodes",) if "nodes" in data else (), "nodes: a spec needs a mapping of nodes by name"
+            )
             return None
         nodes = {name: self.node(name, value) for name, value in written.items()}
         if any(node is None for node in nodes.values()) or not self.targets_known(nodes, start):
             return None
         agent = self.spec.path.stem
-        return Flowchart(agent, title, system, start, rule, dict(sorted(self.variables.items())), dict(sorted(nodes.items())))
+        return Flowchart(
+            agent,
+            title,
+            system,
+            start,
+            rule,
+            dict(sorted(self.variables.items())),
+            dict(sorted(nodes.items())),
+        )
 
     # -- small readers -------------------------------------------------------------------------------------------
 
@@ -111,9 +121,14 @@ class Reader:
     def template(self, line: str, place: Place) -> None:
         for name in names(line):
             if name not in self.variables:
-                self.spec.mistake(place, f"{{{name}}}: no such variable{nearest(name, self.variables)}: declare it under variables")
+                self.spec.mistake(
+                    place,
+                    f"{{{name}}}: no such variable{nearest(name, self.variables)}: declare it under variables",
+                )
         if stray_braces(line):
-            self.spec.mistake(place, f"'{line}': a template fills in {{name}} of a declared variable and does nothing else")
+            self.spec.mistake(
+                place, f"'{line}': a template fills in {{name}} of a declared variable and does nothing else"
+            )
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -126,7 +141,9 @@ class Reader:
         self.closed(data["paths"], ("rule",), ("paths",))
         rule = self.text(data["paths"], "rule", ("paths",), required=True)
         if not re.fullmatch(r"simple|trail|visits: ?[1-9][0-9]?", rule):
-            self.spec.mistake(("paths", "rule"), f"'{rule}': no path rule{nearest(rule, RULES)}: one of {', '.join(RULES)}")
+            self.spec.mistake(
+                ("paths", "rule"), f"'{rule}': no path rule{nearest(rule, RULES)}: one of {', '.join(RULES)}"
+            )
             return default
         return rule
 
@@ -139,7 +156,9 @@ class Reader:
         for name, value in written.items():
             place: Place = ("variables", name)
             if not VARIABLE.match(name):
-                self.spec.mistake(place, f"'{name}' is no variable's name: letters, digits and _, a letter first")
+                self.spec.mistake(
+                    place, f"'{name}' is no variable's name: letters, digits and _, a letter first"
+                )
             found[name] = self.span(value, place) if isinstance(value, dict) else self.pool(value, place)
         return found
 
@@ -169,7 +188,9 @@ class Reader:
         for key in RANGE_KEYS:
             text = value.get(key, "1" if key == "step" else None)
             if not isinstance(text, str) or not re.fullmatch(r"-?[0-9]{1,15}", text):
-                self.spec.mistake((*place, key) if key in value else place, f"{key}: a whole number belongs here")
+                self.spec.mistake(
+                    (*place, key) if key in value else place, f"{key}: a whole number belongs here"
+                )
             else:
                 numbers[key] = int(text)
         if len(numbers) < 3:
@@ -192,7 +213,9 @@ class Reader:
             self.spec.mistake(place, f"'{name}' is no node's name: use letters, digits, _, . and -")
         role = self.text(value, "role", place, required=True)
         if role and role not in ROLES:
-            self.spec.mistake((*place, "role"), f"'{role}': no role{nearest(role, ROLES)}: one of {', '.join(ROLES)}")
+            self.spec.mistake(
+                (*place, "role"), f"'{role}': no role{nearest(role, ROLES)}: one of {', '.join(ROLES)}"
+            )
         prompt, says = self.text(value, "prompt", place), self.texts(value, "says", place)
         self.template(prompt, (*place, "prompt"))
         ways = self.ways(value, place)
@@ -204,7 +227,9 @@ class Reader:
     def role_fits(self, node: Node, value: dict, place: Place) -> None:
         """Check what a role asks for: an agent's prompt, an end's outcome, words for the built-in teacher."""
         if node.role == "end" and value.get("next"):
-            self.spec.mistake((*place, "next"), "an end has no way out: take `next` away, or give the node another role")
+            self.spec.mistake(
+                (*place, "next"), "an end has no way out: take `next` away, or give the node another role"
+            )
         if node.role in ("agent", "user") and "next" not in value:
             self.spec.mistake(place, "next: missing: say where it goes on, or make the node an end")
         if node.role != "end" and "outcome" in value:
@@ -224,7 +249,8 @@ class Reader:
             for way in node.ways:
                 if not way.says:
                     self.spec.mistake(
-                        place, f"{node.id} -> {way.to}: nothing in the dialogue explains this branch: add `says` to it"
+                        place,
+                        f"{node.id} -> {way.to}: nothing in the dialogue explains this branch: add `says` to it",
                     )
         elif not node.says and (node.role != "end" or node.prompt) and not any(way.says for way in node.ways):
             self.spec.mistake(place, "says: missing: the built-in teacher needs phrasings here")
@@ -237,7 +263,7 @@ class Reader:
         if not isinstance(written, list):
             self.spec.mistake(place, f"a {kind(written)} where a node's name or a list of ways belongs")
             return None
-        if not written:
+        if not written and "next" in value:
             self.spec.mistake(place, "an empty list: say where it goes on")
         ways = [self.way(way, (*place, index), len(written) > 1) for index, way in enumerate(written)]
         return None if None in ways else ways
@@ -266,11 +292,15 @@ class Reader:
             elif not isinstance(values, list) or not all(isinstance(item, str) for item in values):
                 self.spec.mistake(inner, "a list of values belongs here")
             elif not values:
-                self.spec.mistake(inner, "an empty list allows no draw at all: name the values that allow this way")
+                self.spec.mistake(
+                    inner, "an empty list allows no draw at all: name the values that allow this way"
+                )
             else:
                 for item in values:
                     if item not in self.variables[name]:
-                        self.spec.mistake(inner, f"'{item}' is no value of {name}{nearest(item, self.variables[name])}")
+                        self.spec.mistake(
+                            inner, f"'{item}' is no value of {name}{nearest(item, self.variables[name])}"
+                        )
                 found[name] = tuple(sorted(set(values)))
         return dict(sorted(found.items()))
 
@@ -284,10 +314,16 @@ class Reader:
             seen = set()
             for index, way in enumerate(self.spec_ways(node.id)):
                 if way not in nodes:
-                    self.spec.mistake(("nodes", node.id, "next", index), f"{node.id} -> {way}: no such node{nearest(way, nodes)}")
+                    self.spec.mistake(
+                        ("nodes", node.id, "next", index),
+                        f"{node.id} -> {way}: no such node{nearest(way, nodes)}",
+                    )
                     known = False
                 elif way in seen:
-                    self.spec.mistake(("nodes", node.id, "next", index), f"{node.id} -> {way}: a second way to the same node: join the two")
+                    self.spec.mistake(
+                        ("nodes", node.id, "next", index),
+                        f"{node.id} -> {way}: a second way to the same node: join the two",
+                    )
                 seen.add(way)
         return known and bool(start)
 

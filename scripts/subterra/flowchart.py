@@ -125,7 +125,8 @@ class Flowchart:
                 prompt=node["prompt"],
                 says=tuple(node["says"]),
                 ways=tuple(
-                    Way(way["to"], way["when"], tuple(way["says"]), _tuples(way["where"])) for way in node["next"]
+                    Way(way["to"], way["when"], tuple(way["says"]), _tuples(way["where"]))
+                    for way in node["next"]
                 ),
                 outcome=node["outcome"],
             )

@@ -39,7 +39,10 @@ def _connected(spec: SpecFile, flowchart: Flowchart) -> bool:
     reached, ending = _reach(forwards, [flowchart.start]), _reach(backwards, flowchart.ends)
     for name in flowchart.nodes:
         if name not in reached:
-            spec.mistake(("nodes", name), f"'{name}': no way leads here from {flowchart.start}: add one, or take the node out")
+            spec.mistake(
+                ("nodes", name),
+                f"'{name}': no way leads here from {flowchart.start}: add one, or take the node out",
+            )
         if name not in ending:
             spec.mistake(("nodes", name), f"'{name}': no way leads from here to an end: add one")
     return len(reached) == len(ending) == len(flowchart.nodes)
@@ -62,7 +65,8 @@ def _branches_are_named(spec: SpecFile, node: Node) -> None:
         when = way.when.casefold()
         if when and when in seen:
             spec.mistake(
-                (*_place(spec, node, way), "when"), f"'{way.when}' is also the way to {seen[when]}: say what sets them apart"
+                (*_place(spec, node, way), "when"),
+                f"'{way.when}' is also the way to {seen[when]}: say what sets them apart",
             )
         seen.setdefault(when, way.to)
 
@@ -98,7 +102,9 @@ def said_on(node: Node, way: Way) -> frozenset[str]:
     return frozenset.intersection(*(frozenset(names(line)) for line in lines)) if lines else frozenset()
 
 
-def _agent_knows_what_it_says(spec: SpecFile, flowchart: Flowchart, spoken: dict[str, frozenset[str]]) -> None:
+def _agent_knows_what_it_says(
+    spec: SpecFile, flowchart: Flowchart, spoken: dict[str, frozenset[str]]
+) -> None:
     for node in flowchart.nodes.values():
         for name in node.demands:
             if name in flowchart.variables and name not in spoken[node.id]:
@@ -114,9 +120,15 @@ def _words_name_the_same(spec: SpecFile, flowchart: Flowchart) -> None:
         if node.speaker == "agent":
             for line in node.says:
                 for name in sorted(set(node.demands) - set(names(line))):
-                    spec.mistake(_line_place(spec, node, None, line), f"'{line}' does not say {{{name}}}, which the prompt names")
+                    spec.mistake(
+                        _line_place(spec, node, None, line),
+                        f"'{line}' does not say {{{name}}}, which the prompt names",
+                    )
                 for name in sorted(set(names(line)) - set(node.demands)):
-                    spec.mistake(_line_place(spec, node, None, line), f"'{line}' says {{{name}}}, which the prompt does not name")
+                    spec.mistake(
+                        _line_place(spec, node, None, line),
+                        f"'{line}' says {{{name}}}, which the prompt does not name",
+                    )
             continue
         for way in node.ways:
             lines = way.says or node.says
@@ -155,19 +167,29 @@ def _facts_tell_apart(spec: SpecFile, flowchart: Flowchart, node: Node, known: f
     for way in node.ways:
         place = _place(spec, node, way)
         if not way.where:
-            spec.mistake(place, f"{node.id} -> {way.to}: nothing in the dialogue explains this branch: add `where` over a value already said")
+            spec.mistake(
+                place,
+                f"{node.id} -> {way.to}: nothing in the dialogue explains this branch: add `where` over a value already said",
+            )
         for name in way.where:
             if name not in known:
-                spec.mistake((*place, "where"), f"{node.id} -> {way.to}: {name} may not have been said by then: nothing in the dialogue explains this branch")
+                spec.mistake(
+                    (*place, "where"),
+                    f"{node.id} -> {way.to}: {name} may not have been said by then: nothing in the dialogue explains this branch",
+                )
     for index, way in enumerate(node.ways):
         for other in node.ways[index + 1 :]:
             if way.where and other.where and _both_hold(flowchart, way, other):
-                spec.mistake(_place(spec, node, other), f"{node.id} -> {other.to} and -> {way.to} can both hold: make their `where` exclude each other")
+                spec.mistake(
+                    _place(spec, node, other),
+                    f"{node.id} -> {other.to} and -> {way.to} can both hold: make their `where` exclude each other",
+                )
 
 
 def _both_hold(flowchart: Flowchart, way: Way, other: Way) -> bool:
     return all(
-        set(way.where.get(name, flowchart.variables[name])) & set(other.where.get(name, flowchart.variables[name]))
+        set(way.where.get(name, flowchart.variables[name]))
+        & set(other.where.get(name, flowchart.variables[name]))
         for name in {*way.where, *other.where}
     )
 
@@ -193,10 +215,15 @@ def _restrictions_agree(spec: SpecFile, flowchart: Flowchart) -> None:
     for source, target in flowchart.edges:
         if (source, target) not in taken:
             node = flowchart.nodes[source]
-            spec.mistake(_place(spec, node, flowchart.way(source, target)), f"{source} -> {target}: contradictory `where`: no route gets here with such a draw")
+            spec.mistake(
+                _place(spec, node, flowchart.way(source, target)),
+                f"{source} -> {target}: contradictory `where`: no route gets here with such a draw",
+            )
 
 
-def restrict(allowed: dict[str, frozenset[str]], where: dict[str, tuple[str, ...]]) -> dict[str, frozenset[str]] | None:
+def restrict(
+    allowed: dict[str, frozenset[str]], where: dict[str, tuple[str, ...]]
+) -> dict[str, frozenset[str]] | None:
     """Return what a draw may still be after a way with `where`, or None where nothing is left."""
     if not where:
         return allowed
@@ -213,7 +240,12 @@ def _place(spec: SpecFile, node: Node, way: Way) -> Place:
     written = spec.data["nodes"][node.id]["next"]
     if isinstance(written, str):
         return ("nodes", node.id, "next")
-    return ("nodes", node.id, "next", next(i for i, entry in enumerate(written) if entry["to"].strip() == way.to))
+    return (
+        "nodes",
+        node.id,
+        "next",
+        next(i for i, entry in enumerate(written) if entry["to"].strip() == way.to),
+    )
 
 
 def _line_place(spec: SpecFile, node: Node, way: Way | None, line: str) -> Place:

@@ -36,7 +36,9 @@ class SpecFile:
     def raise_mistakes(self) -> None:
         """Raise all mistakes at once, in the order of the file; do nothing if there are none."""
         if self.mistakes:
-            raise SpecError(dict.fromkeys(line for _, line in sorted(self.mistakes, key=lambda entry: entry[0])))
+            raise SpecError(
+                dict.fromkeys(line for _, line in sorted(self.mistakes, key=lambda entry: entry[0]))
+            )
 
 
 def dotted(place: Place) -> str:
@@ -53,7 +55,9 @@ def read_spec_file(path: str | Path) -> SpecFile:
     """Read a spec. Raises SpecError where it is no YAML mapping at all; smaller mistakes are noted in the result."""
     spec = SpecFile(Path(path))
     if not AGENT_NAME.match(spec.path.stem) or spec.path.suffix != ".yaml":
-        spec.mistake((), f"'{spec.path.name}' is no agent's name: use small letters, digits and _, then .yaml")
+        spec.mistake(
+            (), f"'{spec.path.name}' is no agent's name: use small letters, digits and _, then .yaml"
+        )
     root = _compose(spec)
     if root is None:
         spec.mistake((), "the file is empty: a spec needs title, system, start and nodes")
@@ -75,7 +79,9 @@ def _compose(spec: SpecFile) -> yaml.Node | None:
             spec.raise_mistakes()
         return yaml.compose(text, Loader=_LOADER)
     except FileNotFoundError:
-        raise SpecError([f"{spec.path}: no such file: write it, or take its name out of `agents` in the config"]) from None
+        raise SpecError(
+            [f"{spec.path}: no such file: write it, or take its name out of `agents` in the config"]
+        ) from None
     except OSError as error:
         raise SpecError([f"{spec.path}: cannot be read ({error.strerror})"]) from None
     except UnicodeDecodeError as error:
@@ -110,7 +116,10 @@ def _plain(spec: SpecFile, node: yaml.Node, place: Place) -> Any:
         if key.value in data:
             first = spec.lines[inner]
             spec.mistakes.append(
-                (line, f"{spec.path}:{line}: {dotted(inner)}: duplicate key, first on line {first}: rename or join them")
+                (
+                    line,
+                    f"{spec.path}:{line}: {dotted(inner)}: duplicate key, first on line {first}: rename or join them",
+                )
             )
             continue
         data[key.value] = _plain(spec, value, inner)
