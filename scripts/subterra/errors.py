@@ -2,9 +2,14 @@
 
 import contextlib
 import difflib
+import json
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+LONGEST_SHOWN = 60
 
 
 class SubterraError(Exception):
@@ -16,7 +21,21 @@ class SpecError(SubterraError):
 
     def __init__(self, lines: Iterable[str]):
         self.lines = tuple(lines)
-        super().__init__("\n".join(self.lines))
+        super().__init__(self.lines)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def closest(value: str, known: Iterable[str]) -> str | None:
+    """Return the known name that comes nearest, large and small letters aside, or None where none comes near.
+
+    >>> closest("Refnd", ["refund", "status"])
+    'refund'
+    """
+    names = {str(name).casefold(): str(name) for name in known}
+    found = difflib.get_close_matches(str(value).casefold(), names, n=1)
+    return names[found[0]] if found else None
 
 
 def nearest(value: str, known: Iterable[str]) -> str:
@@ -25,8 +44,30 @@ def nearest(value: str, known: Iterable[str]) -> str:
     >>> nearest("refnd", ["refund", "status"])
     " (did you mean 'refund'?)"
     """
-    found = difflib.get_close_matches(str(value), [str(name) for name in known], n=1)
-    return f" (did you mean '{found[0]}'?)" if found else ""
+    found = closest(value, known)
+    return f" (did you mean '{found}'?)" if found else ""
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: on one line, and cut where it is long.
+
+    >>> shown("two\\nlines"), shown(["a", "b"])
+    ('two lines', '["a", "b"]')
+    """
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text[: 10 * LONGEST_SHOWN].split())
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Return a text with its unprintable characters escaped, so that it is one line on any terminal.
+
+    >>> printable("a\\nb")
+    'a\\\\nb'
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )
 
 
 @contextlib.contextmanager
@@ -70,7 +111,5 @@ def _copied_to(log: Path) -> Iterator[None]:
         except SubterraError:
             raise
         except Exception:
-            import traceback
-
             traceback.print_exc(file=file)
             raise

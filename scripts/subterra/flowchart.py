@@ -14,7 +14,7 @@ RULES = ("simple", "trail", "visits: k")
 
 @dataclass(frozen=True)
 class Way:
-    """An edge out of a node: where it leads, when it is taken, what a customer says then, and which draws allow it."""
+    """A way out of a node: where it leads, when it is taken, what is said then, which draws allow it."""
 
     to: str
     when: str
@@ -24,7 +24,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Node:
-    """A step of the procedure. `role` is agent, user or end; an end with a prompt speaks the agent's closing words."""
+    """A step of the procedure: agent, user or end. An end with a prompt speaks the agent's closing words."""
 
     id: str
     role: str

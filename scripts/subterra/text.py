@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_BRACES = re.compile(PLACEHOLDER.pattern + r"|(?P<stray>\{+[^{}]*\}*|\})")
 
 
 def names(template: str) -> tuple[str, ...]:
@@ -26,8 +27,12 @@ def names(template: str) -> tuple[str, ...]:
 
 
 def stray_braces(template: str) -> str:
-    """Return what remains of the braces once every `{name}` is taken away ("" for a good template)."""
-    return "".join(re.findall(r"[{}]", PLACEHOLDER.sub("", template)))
+    """Return the first piece of a template whose braces are no `{name}` ("" for a good template).
+
+    >>> stray_braces("{city} for {party:>10}"), stray_braces("{city} for {party}")
+    ('{party:>10}', '')
+    """
+    return next((found["stray"] for found in _BRACES.finditer(template) if found["stray"]), "")
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
@@ -45,7 +50,7 @@ def canonical(data: Any) -> str:
 
 
 def digest(data: Any, length: int = 20) -> str:
-    """Return `length` hexadecimal digits of the SHA-256 of `data` (bytes, text, or anything canonical JSON takes)."""
+    """Return `length` hexadecimal digits of the SHA-256 of bytes, text, or what canonical JSON takes."""
     if isinstance(data, str):
         data = data.encode()
     elif not isinstance(data, bytes):
@@ -78,7 +83,7 @@ def write_whole(path: str | Path, content: bytes | str) -> Path:
 
 
 def write_if_changed(path: str | Path, content: bytes | str) -> bool:
-    """Write a file whole, and only where its content differs: an equal file keeps its time. True if written."""
+    """Write a file whole where its content differs (an equal file keeps its time). True if written."""
     data = content.encode() if isinstance(content, str) else content
     path = Path(path)
     if path.is_file() and path.read_bytes() == data:
