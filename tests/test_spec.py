@@ -96,7 +96,10 @@ ONE_MISTAKE = {
     "duplicate when": (
         ["when: only a drink is named", "when: The customer  wants nothing"],
         "nodes.order.next[2].when",
-        ["'the customer wants nothing' is also the `when` of the way to ask_size", "say what sets them apart"],
+        [
+            "'the customer wants nothing' is also the `when` of the way to ask_size",
+            "say what sets them apart",
+        ],
     ),
     "branch without words": (
         ['        says: ["One {drink}, please.", "Just a {drink}.", "Do you have {drink}?"]\n', ""],
