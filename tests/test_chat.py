@@ -87,9 +87,7 @@ def test_another_dialogue_starts_from_an_empty_cache(model, monkeypatch):
 
 def test_the_turn_ends_at_the_end_of_turn_token(model, monkeypatch):
     first = model._llama.generate
-    monkeypatch.setattr(
-        model._llama, "generate", lambda *a, **k: iter([*"", *model.tokenize("Hi"), 2, 99, 99])
-    )
+    monkeypatch.setattr(model._llama, "generate", lambda *a, **k: iter([*"", *model.tokenize("Hi"), 2, 99, 99]))
     assert model.reply(OPENING, **GREEDY).text == "Hi"
     monkeypatch.setattr(model._llama, "generate", first)
 
@@ -157,9 +155,7 @@ def test_quit_leaves_and_restart_greets_again(f16, monkeypatch, capsys):
 def test_the_prompt_comes_from_the_file_unless_another_is_given(f16, monkeypatch, capsys):
     from_file = scripted(f16, monkeypatch, capsys, "")
     assert from_file == scripted(f16, monkeypatch, capsys, "", "--system", SYSTEM)
-    assert from_file != scripted(
-        f16, monkeypatch, capsys, "", "--system", "Something else entirely, in 2026."
-    )
+    assert from_file != scripted(f16, monkeypatch, capsys, "", "--system", "Something else entirely, in 2026.")
 
 
 def test_a_missing_model_is_one_line_and_status_1_without_a_traceback(tmp_path):

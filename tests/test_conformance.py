@@ -163,9 +163,7 @@ TIERS = flowchart(
 
 
 def test_an_agent_hub_demands_the_run_that_the_draw_allows():
-    demands = expected_runs(
-        TIERS, scenario(["ask", "look", "gold", "thanks", "done"], "success", tier="premium")
-    )
+    demands = expected_runs(TIERS, scenario(["ask", "look", "gold", "thanks", "done"], "success", tier="premium"))
     assert [(demand.after, demand.runs) for demand in demands] == [
         ("", ((),)),
         ("ask", (("look", "gold"),)),

@@ -18,22 +18,14 @@ class Parrot:
 
     def reply(self, messages, *, temperature, seed, max_tokens=120):
         self.calls.append({"messages": [dict(message) for message in messages], "seed": seed})
-        said = (
-            ""
-            if len(self.calls) > self.silent_after
-            else f"answer {len(messages)} {seed if temperature else ''}"
-        )
+        said = "" if len(self.calls) > self.silent_after else f"answer {len(messages)} {seed if temperature else ''}"
         return Reply(said, tokens_in=10 * len(messages), tokens_out=3, seconds=0.25)
 
 
 def scenario(number=1, first="assistant", customer=("Lisbon, please.", "Book it.")):
-    lines = [
-        {"role": "user", "content": words, "nodes": [f"ask{i}"], "values": []}
-        for i, words in enumerate(customer)
-    ]
+    lines = [{"role": "user", "content": words, "nodes": [f"ask{i}"], "values": []} for i, words in enumerate(customer)]
     agent = [
-        {"role": "assistant", "content": "the scenario's own words", "nodes": ["n"], "values": []}
-        for _ in range(3)
+        {"role": "assistant", "content": "the scenario's own words", "nodes": ["n"], "values": []} for _ in range(3)
     ]
     turns = [turn for pair in zip(agent, lines, strict=False) for turn in pair] + [agent[-1]]
     turns = turns if first == "assistant" else turns[1:]
@@ -123,10 +115,7 @@ def test_every_turn_draws_anew_and_every_setting_changes_the_draw():
     model = Parrot()
     held(model, scenario(), temperature=0.7)
     assert len({call["seed"] for call in model.calls}) == 3
-    assert (
-        len({dialogue_seed(*key) for key in [(7, "a", 0.7), (8, "a", 0.7), (7, "b", 0.7), (7, "a", 0.5)]})
-        == 4
-    )
+    assert len({dialogue_seed(*key) for key in [(7, "a", 0.7), (8, "a", 0.7), (7, "b", 0.7), (7, "a", 0.5)]}) == 4
     assert dialogue_seed(7, "a", 1) == dialogue_seed(7, "a", 1.0) < 2**32
 
 

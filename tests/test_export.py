@@ -126,11 +126,7 @@ def test_the_file_carries_agent_digest_version_prompt_template_and_stop(f16):
         assert {key: model.metadata(f"subterra.{key}") for key in FACTS} == FACTS
         assert model.metadata("general.name") == "toy"
         assert model.metadata("tokenizer.chat_template") == TEMPLATE
-        assert (
-            model.metadata("tokenizer.ggml.eos_token_id")
-            == model.metadata("tokenizer.ggml.eot_token_id")
-            == "2"
-        )
+        assert model.metadata("tokenizer.ggml.eos_token_id") == model.metadata("tokenizer.ggml.eot_token_id") == "2"
         assert model.metadata("tokenizer.ggml.add_bos_token") == "false"
 
 
@@ -254,9 +250,7 @@ def test_the_modelfile_takes_prompt_template_and_stop_from_the_file(f16):
 
 
 def test_the_modelfile_writes_no_chatml_for_a_model_with_another_template(folder, tmp_path):
-    other = edited(
-        folder, tmp_path / "model", "tokenizer_config.json", chat_template="{{ messages[0].content }}"
-    )
+    other = edited(folder, tmp_path / "model", "tokenizer_config.json", chat_template="{{ messages[0].content }}")
     text = modelfile(export_f16(other, tmp_path / "f16.gguf", **FACTS))
     assert "TEMPLATE" not in text and "im_start" not in text
 
@@ -277,8 +271,4 @@ def test_the_model_card_says_what_it_was_given_and_nothing_else():
     card = model_card(
         **given, base="Qwen/Qwen3-0.6B", files=files, best="q8_0.gguf", dataset={"turns": 1234}, parity=parity
     )
-    assert (
-        "| turns | 1,234 |" in card
-        and "base_model: Qwen/Qwen3-0.6B" in card
-        and "159 of 160 greedy tokens" in card
-    )
+    assert "| turns | 1,234 |" in card and "base_model: Qwen/Qwen3-0.6B" in card and "159 of 160 greedy tokens" in card

@@ -110,9 +110,7 @@ def test_rates_give_captions_and_colours_and_untried_nodes_stay_plain():
 def test_markup_in_words_is_text():
     picture = svg(flowchart({"a": ["b", "c"], "b": [], "c": []}, when='<script>"&{}'))
     assert "<script" not in picture
-    assert any(
-        "<script>" in (title.text or "") for title in ElementTree.fromstring(picture).iter(f"{SVG}title")
-    )
+    assert any("<script>" in (title.text or "") for title in ElementTree.fromstring(picture).iter(f"{SVG}title"))
 
 
 def test_the_same_flowchart_gives_the_same_bytes_and_follows_dark_mode():

@@ -109,10 +109,7 @@ def full(bare, tmp_path) -> ReportInputs:
     (tmp_path / "benchmarks" / "converse").mkdir(parents=True)
     for name, seconds in {"train": 60.5, "converse/000": 1.5, "converse/001": 2.0}.items():
         (tmp_path / "benchmarks" / f"{name}.tsv").write_text(f"s\th:m:s\n{seconds}\t0:00\n")
-    loss = [
-        {"step": s, "tokens": s, "seconds": 1.0, "train_loss": 2 / (s + 1), "valid_loss": None}
-        for s in range(9)
-    ]
+    loss = [{"step": s, "tokens": s, "seconds": 1.0, "train_loss": 2 / (s + 1), "valid_loss": None} for s in range(9)]
     pq.write_table(pa.Table.from_pylist(loss), tmp_path / "loss.parquet")
     plan = [("known", True)] * 3 + [("known", False), ("held_out_paths", True)]
     data = {
@@ -203,9 +200,7 @@ def test_the_summary_keeps_its_promised_keys_even_where_nothing_ran(bare, full):
     for inputs in (bare, full):
         summary = json.loads(json.dumps(build_report(inputs)[1]))
         assert {"agent", "spec_digest", "version", "teacher", "stages", "evaluation"} <= set(summary)
-        assert {"nodes", "hubs", "ends", "edges", "path_rule", "paths", "turns_min"} <= set(
-            summary["flowchart"]
-        )
+        assert {"nodes", "hubs", "ends", "edges", "path_rule", "paths", "turns_min"} <= set(summary["flowchart"])
         assert {"conversations", "turns", "tokens", "dropped", "edges_covered"} <= set(summary["dataset"])
 
 
@@ -224,10 +219,7 @@ def test_a_build_without_an_evaluation_says_so(bare):
 
 def test_the_verdict_is_the_greedy_q8_0_and_gives_counts(full):
     text = Page(build_report(full)[0]).text
-    assert (
-        "compiled-q8_0 (2.5 MB), greedy, kept to the procedure in 3 of 4 conversations over known paths"
-        in text
-    )
+    assert "compiled-q8_0 (2.5 MB), greedy, kept to the procedure in 3 of 4 conversations over known paths" in text
     assert "and 1 of 1 conversations over held-out paths." in text
 
 

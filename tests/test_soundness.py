@@ -61,10 +61,7 @@ def test_a_procedure_without_an_end_is_told_so_once(tmp_path):
 
 
 def test_a_node_that_nothing_leads_to_is_named(tmp_path):
-    text = (
-        HUB
-        + "  lost: {role: agent, prompt: Hm., says: [Hm.], next: island}\n  island: {role: end, outcome: o}\n"
-    )
+    text = HUB + "  lost: {role: agent, prompt: Hm., says: [Hm.], next: island}\n  island: {role: end, outcome: o}\n"
     assert mistakes(tmp_path, text) == [
         f"nodes.{name}: '{name}': no way leads here from ask: add one, or take the node out"
         for name in ("lost", "island")
@@ -86,10 +83,7 @@ def test_a_node_that_reaches_no_end_is_named(tmp_path):
 
 def test_a_conversation_does_not_start_at_its_end(tmp_path):
     found = mistakes(tmp_path, HUB.replace("start: ask", "start: paid"))
-    assert (
-        found[0]
-        == "start: 'paid' is an end: a conversation needs a turn before its end: start at another node"
-    )
+    assert found[0] == "start: 'paid' is an end: a conversation needs a turn before its end: start at another node"
 
 
 def test_a_branch_of_the_agent_that_no_fact_explains_is_refused(tmp_path):
@@ -126,10 +120,7 @@ def test_a_restriction_that_contradicts_those_before_it_is_refused(tmp_path):
 
 
 def test_a_contradiction_is_found_beside_other_mistakes(tmp_path):
-    text = (
-        HUB.replace("next: paid", "next: [{to: paid, where: {tier: [basic]}}]")
-        + "  far: {role: end, outcome: o}\n"
-    )
+    text = HUB.replace("next: paid", "next: [{to: paid, where: {tier: [basic]}}]") + "  far: {role: end, outcome: o}\n"
     found = mistakes(tmp_path, text.replace("outcome: unpaid", "outcom: unpaid"))
     for piece in ("contradictory", "no way leads here", "unknown key", "missing: name what"):
         assert any(piece in line for line in found), found
@@ -164,9 +155,7 @@ def test_the_agent_never_has_to_say_what_nobody_told_it(tmp_path):
 
 def test_a_phrasing_of_the_agent_names_what_its_prompt_names(tmp_path):
     (less,) = mistakes(tmp_path, HUB.replace("I looked up the {item}.", "I looked it up."))
-    assert less == (
-        "nodes.decide.says[0]: 'I looked it up.' does not say {item}, which the prompt names: add it"
-    )
+    assert less == ("nodes.decide.says[0]: 'I looked it up.' does not say {item}, which the prompt names: add it")
     (more,) = mistakes(tmp_path, HUB.replace("I looked up the {item}.", "I looked up the {item}, {tier}."))
     assert "says {tier}, which the prompt does not name: name it there or drop it" in more
 

@@ -388,9 +388,7 @@ def test_bare_words_as_keys_targets_and_start_stay_what_was_written(tmp_path):
     assert flowchart.start == "1" and ("yes", "no") in flowchart.edges and flowchart.hubs == ("no", "order")
 
 
-@pytest.mark.parametrize(
-    "name", ["Toy.yaml", "1toy.yaml", "to-y.yaml", "toy.yml", "tö.yaml", "toy", "a b.yaml"]
-)
+@pytest.mark.parametrize("name", ["Toy.yaml", "1toy.yaml", "to-y.yaml", "toy.yml", "tö.yaml", "toy", "a b.yaml"])
 def test_a_file_name_that_is_no_agents_name_is_refused_with_one_that_is(tmp_path, name):
     with pytest.raises(SpecError) as caught:
         check_spec(write(tmp_path, TOY, name))
@@ -546,9 +544,7 @@ def test_the_canonical_form_can_be_read_back(tmp_path):
     ):
         flowchart = check_spec(path)
         again = Flowchart.from_json(flowchart.to_json())
-        assert (
-            again == flowchart and again.to_json() == flowchart.to_json() and again.digest == flowchart.digest
-        )
+        assert again == flowchart and again.to_json() == flowchart.to_json() and again.digest == flowchart.digest
 
 
 def test_the_error_can_travel_between_processes():
@@ -562,9 +558,7 @@ def test_the_error_can_travel_between_processes():
 def chain(length: int, link: str = "n{}") -> str:
     """Return a spec in which agent and customer take turns, one node after the other."""
     roles = ("agent, prompt: Go on.", "user")
-    nodes = [
-        f"  n{n}: {{role: {roles[n % 2]}, says: Well., next: {link.format(n + 1)}}}\n" for n in range(length)
-    ]
+    nodes = [f"  n{n}: {{role: {roles[n % 2]}, says: Well., next: {link.format(n + 1)}}}\n" for n in range(length)]
     end = f"  n{length}: {{role: end, outcome: o}}\n"
     return f"title: T\nsystem: S\nstart: n0\nnodes:\n{''.join(nodes)}{end}"
 
@@ -645,9 +639,7 @@ def test_whatever_is_written_gives_a_flowchart_or_lines_and_never_a_traceback(tm
         try:
             flowchart = check_spec(path, phrasings=bool(seed % 3))
         except SpecError as error:
-            assert error.lines and all(
-                line.startswith(f"{path}:") and line.isprintable() for line in error.lines
-            )
+            assert error.lines and all(line.startswith(f"{path}:") and line.isprintable() for line in error.lines)
             outcomes["lines"] += 1
         else:
             assert Flowchart.from_json(flowchart.to_json()) == flowchart

@@ -86,13 +86,8 @@ def write_toy(
         file = "model.safetensors" if shards == 1 else f"model-{number + 1:05}-of-{shards:05}.safetensors"
         save_file(part, folder / file, metadata={"format": "pt"})
     if shards > 1:
-        place = {
-            name: f"model-{index % shards + 1:05}-of-{shards:05}.safetensors"
-            for index, name in enumerate(names)
-        }
-        (folder / "model.safetensors.index.json").write_text(
-            json.dumps({"metadata": {}, "weight_map": place})
-        )
+        place = {name: f"model-{index % shards + 1:05}-of-{shards:05}.safetensors" for index, name in enumerate(names)}
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": place}))
     return folder
 
 
@@ -105,9 +100,7 @@ def _write_tokenizer(folder: Path, pre: str) -> int:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(
-        ["the customer would like to travel to Kyoto in 2026", *odd_texts(300)], trainer
-    )
+    tokenizer.train_from_iterator(["the customer would like to travel to Kyoto in 2026", *odd_texts(300)], trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -138,9 +131,7 @@ def _weights(config: dict) -> dict[str, np.ndarray]:
         shapes |= {f"model.layers.{layer}.{name}.weight": shape for name, shape in inside.items()}
         if config["model_type"] == "qwen2":
             biases = {"q": hidden, "k": width, "v": width}
-            shapes |= {
-                f"model.layers.{layer}.self_attn.{name}_proj.bias": (size,) for name, size in biases.items()
-            }
+            shapes |= {f"model.layers.{layer}.self_attn.{name}_proj.bias": (size,) for name, size in biases.items()}
     return {name: _drawn(draw, name, shape) for name, shape in shapes.items()}
 
 

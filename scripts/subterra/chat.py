@@ -9,9 +9,11 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from subterra.dialogue import dialogue_seed, messages
-from subterra.errors import one_line
+from subterra.errors import SubterraError, one_line
+from subterra.export.quantize import preferred
 from subterra.models import ContextFull
 from subterra.models.gguf import GgufModel
 
@@ -51,7 +53,7 @@ class Chat:
 def main(arguments: list[str] | None = None) -> None:
     """Run the chat; a user's mistake ends it with one line and status 1."""
     options = _parser().parse_args(arguments)
-    with one_line(), GgufModel(options.model, n_ctx=options.context) as model:
+    with one_line(), GgufModel(best(options.model), n_ctx=options.context) as model:
         system = model.metadata("subterra.system") if options.system is None else options.system
         seed = dialogue_seed(options.seed, "chat", options.temperature)
         chat = Chat(model, system, temperature=options.temperature, seed=seed, max_tokens=options.max_tokens)
@@ -63,6 +65,17 @@ def main(arguments: list[str] | None = None) -> None:
         except BrokenPipeError:
             # Nobody reads what Python would still flush at its end.
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def best(place: str) -> Path:
+    """Return a GGUF file: the one that was named, or the best quantization of a folder."""
+    folder = Path(place)
+    if not folder.is_dir():
+        return folder
+    found = {file.stem: file for file in folder.glob("*.gguf")}
+    if not found:
+        raise SubterraError(f"{place}: no GGUF file in it; run `make run` first")
+    return found.get(preferred(list(found)), min(found.values()))
 
 
 def talk(chat: Chat, *, terminal: bool) -> None:
@@ -120,7 +133,7 @@ def _piped() -> Iterator[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m subterra.chat", description="Talk to a compiled agent.")
-    parser.add_argument("model", help="GGUF file, such as results/travel_booking/gguf/q8_0.gguf")
+    parser.add_argument("model", help="GGUF file, or a folder of them: results/travel_booking/gguf")
     parser.add_argument("--temperature", type=float, default=0.0, help="0, the default, is greedy")
     parser.add_argument("--system", help="system prompt; the default is the one in the file")
     parser.add_argument("--seed", type=int, default=0, help="for temperatures above 0")

@@ -23,9 +23,7 @@ NODE = re.compile(r"[\w.-]+\Z")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 RULE = re.compile(r"simple|trail|visits: ?([1-9][0-9]?)")
 LARGEST_POOL = 100_000
-MOST_COMPARED = (
-    200_000  # looking for the nearest of thousands of names takes a while: no more names than these
-)
+MOST_COMPARED = 200_000  # looking for the nearest of thousands of names takes a while: no more names than these
 
 
 def check_spec(path: str | Path, rule: str = "trail", phrasings: bool = True) -> Flowchart:
@@ -61,9 +59,7 @@ class Reader:
         title = self.text(data, "title", (), "write a name for people")
         system = self.text(data, "system", (), "write the agent's whole system prompt")
         if "{" in system or "}" in system:
-            self.spec.mistake(
-                ("system",), f"'{shown(system)}': one prompt for all conversations has no braces"
-            )
+            self.spec.mistake(("system",), f"'{shown(system)}': one prompt for all conversations has no braces")
         rule = self.rule(data, rule)
         self.variables = self.pools(data)
         written = self.nodes(data)
@@ -90,9 +86,7 @@ class Reader:
         for key in data:
             if key not in known:
                 hint = self.hint(key, known) or f" (known: {', '.join(known)})"
-                self.spec.mistake(
-                    (*place, key), f"unknown key '{shown(key)}'{hint}: correct it or take it out"
-                )
+                self.spec.mistake((*place, key), f"unknown key '{shown(key)}'{hint}: correct it or take it out")
 
     def mapping(self, data: dict, key: str, place: Place, example: str) -> dict[str, Any]:
         value = data.get(key, {})
@@ -147,9 +141,7 @@ class Reader:
         for name in names(line):
             if name not in self.variables:
                 hint = self.hint(name, self.variables)
-                self.spec.mistake(
-                    place, f"{{{shown(name)}}}: no such variable{hint}: declare it under variables"
-                )
+                self.spec.mistake(place, f"{{{shown(name)}}}: no such variable{hint}: declare it under variables")
         stray = stray_braces(line)
         if stray:
             message = "a template fills in {name} of a declared variable and does nothing else: write it so"
@@ -166,9 +158,7 @@ class Reader:
         found = RULE.fullmatch(rule)
         if not found:
             hint = self.hint(rule, RULES)
-            self.spec.mistake(
-                ("paths", "rule"), f"'{shown(rule)}': no path rule{hint}: one of {', '.join(RULES)}"
-            )
+            self.spec.mistake(("paths", "rule"), f"'{shown(rule)}': no path rule{hint}: one of {', '.join(RULES)}")
             return default
         return f"visits: {found[1]}" if found[1] else rule
 
@@ -203,9 +193,7 @@ class Reader:
     def span(self, value: dict, place: Place) -> tuple[str, ...]:
         """Read {from, to, step} as whole numbers, both ends included."""
         self.closed(value, RANGE_KEYS, place)
-        numbers = {"step": 1} | {
-            key: self.number(value[key], (*place, key)) for key in RANGE_KEYS if key in value
-        }
+        numbers = {"step": 1} | {key: self.number(value[key], (*place, key)) for key in RANGE_KEYS if key in value}
         for key in ("from", "to"):
             if key not in value:
                 self.spec.mistake((*place, key), "missing: write a whole number, or a list of values instead")
@@ -274,9 +262,7 @@ class Reader:
             self.end_fits(node, value, place)
             return
         if node.role and "outcome" in value:
-            self.spec.mistake(
-                (*place, "outcome"), f"'{node.outcome}': only an end has an outcome: take it out"
-            )
+            self.spec.mistake((*place, "outcome"), f"'{node.outcome}': only an end has an outcome: take it out")
         if node.role and "next" not in value:
             self.spec.mistake((*place, "next"), "missing: say where it goes on, or make the node an end")
             self.lost.add(node.id)
@@ -299,9 +285,7 @@ class Reader:
         for way in node.ways:
             if way.says:
                 message = "an agent speaks before the ways part: move it to the node's own `says`"
-                self.spec.mistake(
-                    (*self.places[node.id, way.to], "says"), f"'{shown(way.says[0])}': {message}"
-                )
+                self.spec.mistake((*self.places[node.id, way.to], "says"), f"'{shown(way.says[0])}': {message}")
 
     def words_are_there(self, node: Node, value: dict, place: Place) -> None:
         """Check that the built-in teacher has phrasings for every turn and for every way of a customer."""
@@ -309,9 +293,7 @@ class Reader:
             for way in node.ways:
                 self.branch_has_words(node, way)
         elif node.speaker and "says" not in value and not any(way.says for way in node.ways):
-            self.spec.mistake(
-                (*place, "says"), "missing: the built-in teacher needs phrasings here: write some"
-            )
+            self.spec.mistake((*place, "says"), "missing: the built-in teacher needs phrasings here: write some")
 
     def branch_has_words(self, node: Node, way: Way) -> None:
         place = (*self.places[node.id, way.to], "says")
@@ -383,9 +365,7 @@ class Reader:
             inner = (*place, "where", name)
             if name not in self.variables:
                 hint = self.hint(name, self.variables)
-                self.spec.mistake(
-                    inner, f"'{shown(name)}': no such variable{hint}: declare it under variables"
-                )
+                self.spec.mistake(inner, f"'{shown(name)}': no such variable{hint}: declare it under variables")
             else:
                 found[name] = self.allowed(name, values, inner)
         return {name: values for name, values in sorted(found.items()) if values}

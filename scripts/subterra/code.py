@@ -4,6 +4,7 @@ A stage names the modules it uses; those they import from this package are found
 """
 
 import ast
+import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def code_digest(*modules: str) -> str:
-    """Return a digest of the syntax trees of the modules (`subterra.paths`, `derive_paths`) and all they import of ours."""
+    """Return a digest of the syntax trees of the modules (`subterra.paths`) and of all that they import of ours."""
     reached, waiting = set(), list(modules)
     while waiting:
         module = waiting.pop()
@@ -21,6 +22,13 @@ def code_digest(*modules: str) -> str:
             reached.add(module)
             waiting.extend(_read(module)[1])
     return digest({module: _read(module)[0] for module in sorted(reached)})
+
+
+def folder_digest(folder: str) -> str:
+    """Return a digest of the files of a folder by name and content; "" for what is no folder (a Hugging Face id)."""
+    files = sorted(file for file in Path(folder).rglob("*") if file.is_file())
+    contents = [[str(file.relative_to(folder)), hashlib.sha256(file.read_bytes()).hexdigest()] for file in files]
+    return digest(contents) if files else ""
 
 
 @cache

@@ -48,9 +48,7 @@ def label(flowchart: Flowchart, run: Run) -> str:
     return "+".join(node for node in run if flowchart.speaks(node) == "agent")
 
 
-def score_dialogue(
-    flowchart: Flowchart, scenario: dict, dialogue: dict, matched: Sequence[tuple[str, float]]
-) -> dict:
+def score_dialogue(flowchart: Flowchart, scenario: dict, dialogue: dict, matched: Sequence[tuple[str, float]]) -> dict:
     """Return the score row (see records.SCORE) of a dialogue with a scenario's customer.
 
     `matched` holds what a matcher heard, (label or "?", confidence) for each agent turn in order;
@@ -77,6 +75,17 @@ def score_dialogue(
     complete = _complete(flowchart, demands, dialogue, len(steps))
     reached = _outcome(flowchart, demands, dialogue, steps, chosen)
     return _row(flowchart, scenario, dialogue, steps, chosen, complete, reached)
+
+
+def score_dialogues(flowchart: Flowchart, scenarios: Sequence[dict], dialogues: Sequence[dict], matcher) -> list[dict]:
+    """Return a score row for each dialogue, in their order; `matcher` hears all agent turns at once."""
+    by_id = {scenario["id"]: scenario for scenario in scenarios}
+    texts = [[t["content"] for t in talk["turns"] if t["role"] == "assistant"] for talk in dialogues]
+    heard = iter(matcher.match_all([text for said in texts for text in said]))
+    return [
+        score_dialogue(flowchart, by_id[talk["id"]], talk, [next(heard) for _ in said])
+        for talk, said in zip(dialogues, texts, strict=True)
+    ]
 
 
 def says(text: str, value: str) -> bool:
@@ -115,9 +124,7 @@ def _legal_runs(flowchart: Flowchart, first: str, values: dict[str, str]) -> lis
         run = waiting.pop()
         taken = set(pairwise(run))
         node = flowchart.nodes[run[-1]]
-        if not node.ways or any(
-            flowchart.speaks(way.to) == "user" and _fits(way, values) for way in node.ways
-        ):
+        if not node.ways or any(flowchart.speaks(way.to) == "user" and _fits(way, values) for way in node.ways):
             found.append(run)
         for way in node.ways:
             if flowchart.speaks(way.to) != "user" and _fits(way, values) and (run[-1], way.to) not in taken:
@@ -129,9 +136,7 @@ def _fits(way, values: dict[str, str]) -> bool:
     return all(values.get(name, allowed[0]) in allowed for name, allowed in way.where.items())
 
 
-def _agent_turns(
-    dialogue: dict, matched: Sequence[tuple[str, float]]
-) -> Iterator[tuple[int, int, tuple[str, float]]]:
+def _agent_turns(dialogue: dict, matched: Sequence[tuple[str, float]]) -> Iterator[tuple[int, int, tuple[str, float]]]:
     """Yield (index, customer turns before it, what was heard) for each agent turn."""
     agent = [index for index, turn in enumerate(dialogue["turns"]) if turn["role"] == "assistant"]
     for index, heard in zip(agent, matched, strict=True):
@@ -210,15 +215,11 @@ def _row(
         "turns": len(turns),
         **{key: sum(turn[key] for turn in turns) for key in ("tokens_in", "tokens_out", "seconds")},
         "steps": steps,
-        "justification": _justification(
-            steps, complete, reached, total - missing, total, dialogue["stopped"]
-        ),
+        "justification": _justification(steps, complete, reached, total - missing, total, dialogue["stopped"]),
     }
 
 
-def _justification(
-    steps: list[dict], complete: bool, reached: str | None, said: int, values: int, stopped: str
-) -> str:
+def _justification(steps: list[dict], complete: bool, reached: str | None, said: int, values: int, stopped: str) -> str:
     """Return one sentence: the first wrong turn, else why the talk broke off, else what went well."""
     for step in steps:
         if not step["legal"]:
@@ -227,9 +228,7 @@ def _justification(
             sure = f"{step['confidence']:.2f}"
             return f"Turn {step['turn']}: expected {step['expected']} {after}, heard {heard} ({sure})."
     if not complete:
-        return (
-            f"The talk broke off ({stopped}) after {len(steps)} legal agent turns, before an end was reached."
-        )
+        return f"The talk broke off ({stopped}) after {len(steps)} legal agent turns, before an end was reached."
     spoken = f"{said} of {values} values were said" if values else "no value had to be said"
     lost = next((step for step in steps if step["values_missing"]), None)
     where = f" (first missing: {lost['values_missing'][0]} in turn {lost['turn']})" if lost else ""

@@ -3,7 +3,7 @@
 Whatever has `reply(messages, *, temperature, seed, max_tokens) -> Reply` can be the agent.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from subterra.customer import ScriptedCustomer
 from subterra.models import ContextFull
@@ -57,10 +57,27 @@ def hold_dialogues(
     """Return one dialogue row a scenario, in their order; the order changes nothing in them."""
     settings = {"condition": condition, "temperature": temperature, "seed": seed, "max_turns": max_turns}
     label = f"{condition} at temperature {temperature:g}"
+    return [hold_dialogue(model, scenario, system, **settings) for scenario in track(scenarios, len(scenarios), label)]
+
+
+def chosen(scenarios: Iterable[dict], wanted: Mapping[str, int]) -> list[dict]:
+    """Return up to `wanted` scenarios of each split, by lot: more that are asked for leave those before in place."""
+    by_lot = sorted(scenarios, key=lambda scenario: digest(scenario["id"]))
     return [
-        hold_dialogue(model, scenario, system, **settings)
-        for scenario in track(scenarios, len(scenarios), label)
+        scenario
+        for split, count in wanted.items()
+        for scenario in [one for one in by_lot if one["split"] == split][:count]
     ]
+
+
+def prompts(scenarios: Iterable[dict], system: str, count: int) -> list[list[dict[str, str]]]:
+    """Return `count` prompts for an agent's turn, cut out of scenarios at early and late turns in turn."""
+    by_lot = sorted(scenarios, key=lambda scenario: digest(scenario["id"]))[:count]
+    found = []
+    for number, scenario in enumerate(by_lot):
+        answers = [index for index, turn in enumerate(scenario["turns"]) if turn["role"] == "assistant"]
+        found.append(messages(system, scenario["turns"][: answers[number % len(answers)]]))
+    return found
 
 
 def dialogue_seed(seed: int, scenario: str, temperature: float) -> int:

@@ -65,9 +65,7 @@ def printable(text: str) -> str:
     >>> printable("a\\nb")
     'a\\\\nb'
     """
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
-    )
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 @contextlib.contextmanager

@@ -110,9 +110,7 @@ class Flowchart:
             for node in self.nodes.values()
         }
         head = {"agent": self.agent, "title": self.title, "system": self.system, "start": self.start}
-        return canonical(
-            {**head, "paths": {"rule": self.rule}, "variables": _lists(self.variables), "nodes": nodes}
-        )
+        return canonical({**head, "paths": {"rule": self.rule}, "variables": _lists(self.variables), "nodes": nodes})
 
     @classmethod
     def from_json(cls, text: str) -> "Flowchart":
@@ -125,8 +123,7 @@ class Flowchart:
                 prompt=node["prompt"],
                 says=tuple(node["says"]),
                 ways=tuple(
-                    Way(way["to"], way["when"], tuple(way["says"]), _tuples(way["where"]))
-                    for way in node["next"]
+                    Way(way["to"], way["when"], tuple(way["says"]), _tuples(way["where"])) for way in node["next"]
                 ),
                 outcome=node["outcome"],
             )

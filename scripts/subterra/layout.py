@@ -23,9 +23,7 @@ class Layout:
     """Centres of the boxes, points of the edges, centres of their labels, size of the whole; in pixels."""
 
     centres: dict[str, tuple[float, float]] = field(default_factory=dict)
-    down: dict[Edge, list[tuple[float, float]]] = field(
-        default_factory=dict
-    )  # vertical tangents at every point
+    down: dict[Edge, list[tuple[float, float]]] = field(default_factory=dict)  # vertical tangents at every point
     side: dict[Edge, list[tuple[float, float]]] = field(default_factory=dict)  # right angles
     labels: dict[Edge, tuple[float, float]] = field(default_factory=dict)
     width: float = 0
@@ -156,9 +154,7 @@ def _rooms(rows, chains, widths: Mapping[str, float], labels: Mapping[Edge, floa
     return room
 
 
-def _abreast(
-    rows: list[list[Place]], up: dict, below: dict, room: Mapping[Place, float]
-) -> dict[Place, float]:
+def _abreast(rows: list[list[Place]], up: dict, below: dict, room: Mapping[Place, float]) -> dict[Place, float]:
     """Return x for every place: as near to its neighbours as the order and the room of each row allow."""
     x: dict[Place, float] = {}
     both = {place: [*up.get(place, ()), *below.get(place, ())] for row in rows for place in row}

@@ -79,9 +79,7 @@ class Matcher:
         return self.classifier.classes_[probabilities.argmax(axis=1)], probabilities.max(axis=1)
 
 
-def fit(
-    turns: Iterable[Turn], mask: Iterable[str] = (), customer: Iterable[str] = (), seed: int = 1
-) -> Matcher:
+def fit(turns: Iterable[Turn], mask: Iterable[str] = (), customer: Iterable[str] = (), seed: int = 1) -> Matcher:
     """Learn from agent turns as (text, node run).
 
     `mask` holds the values of all variables; `customer` holds customer turns, which are to be refused.
@@ -94,9 +92,7 @@ def fit(
     if not sample:
         raise SubterraError("the matcher has no agent turn to learn from: build the conversations first")
     learned, kept = _split(sample, seed)
-    threshold = _threshold(
-        _learn(learned, pattern, 0.0), kept, _some(set(customer), NOISE_A_KIND, seed), seed
-    )
+    threshold = _threshold(_learn(learned, pattern, 0.0), kept, _some(set(customer), NOISE_A_KIND, seed), seed)
     return _learn(sample, pattern, threshold)
 
 
@@ -154,9 +150,7 @@ def load(path: str | Path) -> Matcher:
 
 def value_pattern(values: Iterable[str]) -> re.Pattern | None:
     """Return a pattern that finds the values as whole words, the longest first; None without values."""
-    words = sorted(
-        {value.strip() for value in values if value.strip()}, key=lambda value: (-len(value), value)
-    )
+    words = sorted({value.strip() for value in values if value.strip()}, key=lambda value: (-len(value), value))
     if not words:
         return None
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", re.IGNORECASE)
@@ -178,11 +172,7 @@ def _sample(turns: Iterable[Turn], seed: int) -> list[Turn]:
     for text, label in turns:
         if text.strip():
             by_label.setdefault(label, []).append(text)
-    return [
-        (text, label)
-        for label, texts in sorted(by_label.items())
-        for text in _some(texts, TURNS_A_LABEL, seed)
-    ]
+    return [(text, label) for label, texts in sorted(by_label.items()) for text in _some(texts, TURNS_A_LABEL, seed)]
 
 
 def _some(texts: Iterable[str], most: int, seed: int) -> list[str]:
@@ -209,9 +199,7 @@ def _split(turns: list[Turn], seed: int) -> tuple[list[Turn], list[Turn]]:
 def _learn(turns: list[Turn], mask: re.Pattern | None, threshold: float) -> Matcher:
     distinct = sorted({(masked(text, mask), label) for text, label in turns})
     targets = np.array([label for _, label in distinct], dtype=object)
-    vectorizer = TfidfVectorizer(
-        ngram_range=(1, 3), sublinear_tf=True, token_pattern=r"[\w']+", dtype=np.float32
-    )
+    vectorizer = TfidfVectorizer(ngram_range=(1, 3), sublinear_tf=True, token_pattern=r"[\w']+", dtype=np.float32)
     try:
         vectors = vectorizer.fit_transform(text for text, _ in distinct)
     except ValueError:

@@ -62,13 +62,9 @@ def svg(flowchart: Flowchart, rates: Mapping[str, Mapping[str, Rate]] | None = N
     busiest = max((total for _, total in of_edges.values()), default=0)
     order = sorted(layout.down) + sorted(layout.side)
     parts = [_edge(layout, edge, of_edges.get("->".join(edge)), busiest) for edge in order]
+    parts += [_node(flowchart.nodes[n], *layout.centres[n], of_nodes.get(n), bool(rates)) for n in flowchart.nodes]
     parts += [
-        _node(flowchart.nodes[n], *layout.centres[n], of_nodes.get(n), bool(rates)) for n in flowchart.nodes
-    ]
-    parts += [
-        _way(flowchart, edge, labels[edge], layout, of_edges.get("->".join(edge)))
-        for edge in order
-        if labels[edge]
+        _way(flowchart, edge, labels[edge], layout, of_edges.get("->".join(edge))) for edge in order if labels[edge]
     ]
     return _frame(flowchart, layout, parts)
 
@@ -127,13 +123,7 @@ def _width(node: Node) -> float:
 
 
 def _mermaid_text(text: str) -> str:
-    return (
-        text.replace("#", "#35;")
-        .replace('"', "#quot;")
-        .replace("<", "#lt;")
-        .replace(">", "#gt;")
-        .replace("\n", " ")
-    )
+    return text.replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;").replace("\n", " ")
 
 
 def _mermaid_shape(node: Node) -> tuple[str, str]:
@@ -148,9 +138,7 @@ def _mermaid_shape(node: Node) -> tuple[str, str]:
 
 def _frame(flowchart: Flowchart, layout: Layout, parts: list[str]) -> str:
     width, height = round(layout.width), round(layout.height)
-    title = escape(
-        f"Flowchart of {flowchart.title}: {len(flowchart.nodes)} nodes, {len(flowchart.edges)} edges"
-    )
+    title = escape(f"Flowchart of {flowchart.title}: {len(flowchart.nodes)} nodes, {len(flowchart.edges)} edges")
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="fc" role="img" aria-label="{title}" '
         f'style="--w:{width}px" width="{width}" height="{height}" viewBox="0 0 {width} {height}">\n'
@@ -192,9 +180,7 @@ def _lane(points: list[tuple[float, float]], radius: float = 8) -> str:
     text = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
         begin, finish = _towards(corner, before, radius), _towards(corner, after, radius)
-        text.append(
-            f"L{begin[0]:.1f} {begin[1]:.1f}Q{corner[0]:.1f} {corner[1]:.1f} {finish[0]:.1f} {finish[1]:.1f}"
-        )
+        text.append(f"L{begin[0]:.1f} {begin[1]:.1f}Q{corner[0]:.1f} {corner[1]:.1f} {finish[0]:.1f} {finish[1]:.1f}")
     return "".join(text) + f"L{points[-1][0]:.1f} {points[-1][1]:.1f}"
 
 

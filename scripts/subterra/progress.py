@@ -19,9 +19,7 @@ def track(
 ) -> Iterator[Item]:
     """Yield the items and tell on `stream` (stderr) how many are through, the rate and the time left."""
     stream = stream or sys.stderr
-    return (
-        _bar(items, total, label, stream) if stream.isatty() else _lines(items, total, label, stream, clock)
-    )
+    return _bar(items, total, label, stream) if stream.isatty() else _lines(items, total, label, stream, clock)
 
 
 def line(label: str, done: int, total: int, seconds: float) -> str:
@@ -50,9 +48,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _lines(
-    items: Iterable[Item], total: int, label: str, stream: TextIO, clock: Callable[[], float]
-) -> Iterator[Item]:
+def _lines(items: Iterable[Item], total: int, label: str, stream: TextIO, clock: Callable[[], float]) -> Iterator[Item]:
     began = told = clock()
     done = 0
     for item in items:

@@ -107,6 +107,15 @@ SCORE = pa.schema(
     ]
 )
 
+LOSS = pa.schema(
+    [
+        _field("step", pa.int32(), "optimizer steps so far"),
+        _field("train_loss", pa.float64(), "mean training loss since the last entry, null where not measured"),
+        _field("valid_loss", pa.float64(), "held-out loss, null where not measured"),
+        _field("learning_rate", pa.float64(), "of this step, null where not logged"),
+    ]
+)
+
 
 def write_table(rows: Iterable[dict], schema: pa.Schema, path: str | Path) -> Path:
     """Write rows as Parquet, whole or not at all. The same rows give the same bytes."""

@@ -136,9 +136,7 @@ class Inspector:
             self.fact_is_known(node, way, known)
         for way, other in _both_hold([way for way in ways if way.where]):
             message = f"{node.id} -> {way.to} and -> {other.to} can both hold"
-            self.spec.mistake(
-                self.where_place(node, way), f"{message}: make their `where` exclude each other"
-            )
+            self.spec.mistake(self.where_place(node, way), f"{message}: make their `where` exclude each other")
 
     def fact_is_known(self, node: Node, way: Way, known: frozenset[str]) -> None:
         place, unexplained = self.where_place(node, way), "nothing in the dialogue explains this branch"
@@ -184,9 +182,7 @@ class Inspector:
         for name in node.demands:
             if name in self.flowchart.variables and name not in spoken:
                 message = "let the customer say it before, or drop it"
-                self.spec.mistake(
-                    place, f"{{{name}}}: on some route to {node.id} nobody has said it yet: {message}"
-                )
+                self.spec.mistake(place, f"{{{name}}}: on some route to {node.id} nobody has said it yet: {message}")
 
     def words_name_the_same(self, node: Node) -> None:
         """Check phrasings against what they stand for: an agent's prompt, or a customer's other phrasings."""
@@ -323,14 +319,10 @@ def _both_hold(ways: list[Way]) -> Iterator[tuple[Way, Way]]:
 
 
 def _agree(way: Way, other: Way) -> bool:
-    return all(
-        not set(way.where[name]).isdisjoint(other.where[name]) for name in way.where.keys() & other.where
-    )
+    return all(not set(way.where[name]).isdisjoint(other.where[name]) for name in way.where.keys() & other.where)
 
 
-def restrict(
-    allowed: dict[str, frozenset[str]], where: dict[str, tuple[str, ...]]
-) -> dict[str, frozenset[str]] | None:
+def restrict(allowed: dict[str, frozenset[str]], where: dict[str, tuple[str, ...]]) -> dict[str, frozenset[str]] | None:
     """Return what a draw may still be after a way with `where`, or None where nothing is left.
 
     >>> restrict({"tier": frozenset({"basic"})}, {"tier": ("premium",)}) is None

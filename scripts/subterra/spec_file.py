@@ -34,9 +34,7 @@ class SpecFile:
     def mistake(self, place: Place, message: str, line: int | None = None) -> None:
         """Note one mistake at a place such as ("nodes", "greet", "next", 0), which need not be written."""
         if line is None:
-            line = next(
-                (self.lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in self.lines), 1
-            )
+            line = next((self.lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in self.lines), 1)
         where = f"{dotted(place)}: " if place else ""
         self.mistakes.append((line, place, printable(f"{self.path}:{line}: {where}{message}")))
 
@@ -83,8 +81,7 @@ def _check_name(spec: SpecFile) -> None:
     better = re.sub(r"[^a-z0-9_]+", "_", spec.path.stem.lower()).lstrip("0123456789_") or "agent"
     spec.mistake(
         (),
-        f"'{shown(spec.path.name)}' is no agent's name: small letters, digits and _, then .yaml, "
-        f"such as {better}.yaml",
+        f"'{shown(spec.path.name)}' is no agent's name: small letters, digits and _, then .yaml, such as {better}.yaml",
     )
 
 
@@ -93,9 +90,7 @@ def _read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise _broken(
-            path, "no such file: write it, or take its name out of `agents` in the config"
-        ) from None
+        raise _broken(path, "no such file: write it, or take its name out of `agents` in the config") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise _broken(path, f"cannot be read ({reason}): check the path and who may read it") from None
@@ -143,9 +138,7 @@ class _Builder:
         next(self.events)  # the document ends
         after = next(self.events)
         if not isinstance(after, yaml.StreamEndEvent):
-            self.stop(
-                _line(after), "a second document (---): a spec is one, so take the line or the rest out"
-            )
+            self.stop(_line(after), "a second document (---): a spec is one, so take the line or the rest out")
         if not isinstance(data, dict):
             self.stop(_line(event), f"'{shown(data)}': a spec is a mapping of title, system, start and nodes")
         self.spec.data = data
@@ -153,9 +146,7 @@ class _Builder:
     def value(self, event: yaml.Event, place: Place) -> Any:
         self.spec.lines.setdefault(place, _line(event))
         if len(place) > DEEPEST:
-            self.stop(
-                _line(event), "nested too deeply: a spec needs six levels, so close the brackets before"
-            )
+            self.stop(_line(event), "nested too deeply: a spec needs six levels, so close the brackets before")
         if isinstance(event, yaml.AliasEvent):
             self.stop(_line(event), f"*{event.anchor}: aliases are not read here: write the text out")
         if event.tag:

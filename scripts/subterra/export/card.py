@@ -15,9 +15,7 @@ CHATML = """{{- range .Messages }}<|im_start|>{{ .Role }}
 {{ end }}<|im_start|>assistant
 """
 PROBE = [{"role": role, "content": role[::-1]} for role in ("system", "assistant", "user")]
-PROBED = (
-    "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in PROBE) + "<|im_start|>assistant\n"
-)
+PROBED = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in PROBE) + "<|im_start|>assistant\n"
 
 
 def modelfile(gguf_path: str | Path, *, temperature: float = 0.0, n_ctx: int = 2048) -> str:
@@ -83,11 +81,7 @@ def _front_matter(base: str) -> str:
 
 
 def _table(heading: str, facts: dict) -> str:
-    rows = [
-        f"| {name.replace('_', ' ')} | {_shown(value)} |"
-        for name, value in facts.items()
-        if value is not None
-    ]
+    rows = [f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in facts.items() if value is not None]
     return "\n".join([f"## {heading}\n", "| | |", "| --- | --- |", *rows, ""]) if rows else ""
 
 
@@ -105,9 +99,7 @@ def _files(files: list[dict]) -> str:
         for entry in files
         if entry.get("fallbacks")
     ]
-    return "\n".join(
-        ["## Files\n", "| file | quantization | size |", "| --- | --- | --- |", *rows, *notes, ""]
-    )
+    return "\n".join(["## Files\n", "| file | quantization | size |", "| --- | --- | --- |", *rows, *notes, ""])
 
 
 def _parity(parity: dict | None) -> str:

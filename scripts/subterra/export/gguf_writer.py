@@ -72,31 +72,23 @@ def _architecture(config: dict, model_dir: str | Path) -> gguf.MODEL_ARCH:
             f"supported are {', '.join(ARCHITECTURES)}"
         )
     if config.get("use_sliding_window"):
-        raise SubterraError(
-            f"{model_dir}/config.json: use_sliding_window cannot be exported; set it to false"
-        )
+        raise SubterraError(f"{model_dir}/config.json: use_sliding_window cannot be exported; set it to false")
     return ARCHITECTURES[kind]
 
 
-def _named(
-    stored: dict[str, Stored], config: dict, arch: gguf.MODEL_ARCH, model_dir: str | Path
-) -> dict[str, Stored]:
+def _named(stored: dict[str, Stored], config: dict, arch: gguf.MODEL_ARCH, model_dir: str | Path) -> dict[str, Stored]:
     """Return the tensors under llama.cpp's names, in its order; a tied output is left out."""
     names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
     tensors = {}
     for name in sorted(stored):
-        if name.endswith("rotary_emb.inv_freq") or (
-            config.get("tie_word_embeddings") and name == "lm_head.weight"
-        ):
+        if name.endswith("rotary_emb.inv_freq") or (config.get("tie_word_embeddings") and name == "lm_head.weight"):
             continue
         new = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if new is None:
             raise SubterraError(f"{model_dir}: tensor {name!r} is not part of a {config['model_type']} model")
         tensors[new] = stored[name]
     if "token_embd.weight" not in tensors:
-        raise SubterraError(
-            f"{model_dir}: no input embedding among the weights; an adapter must be merged first"
-        )
+        raise SubterraError(f"{model_dir}: no input embedding among the weights; an adapter must be merged first")
     return tensors
 
 
@@ -141,9 +133,7 @@ def _add_facts(writer: gguf.GGUFWriter, facts: dict[str, str]) -> None:
         writer.add_string(f"subterra.{key}", value)
 
 
-def _write_tensors(
-    writer: gguf.GGUFWriter, tensors: dict[str, Stored], config: dict, arch: gguf.MODEL_ARCH
-) -> None:
+def _write_tensors(writer: gguf.GGUFWriter, tensors: dict[str, Stored], config: dict, arch: gguf.MODEL_ARCH) -> None:
     """Announce every tensor, then write them one after the other, so that only one is in memory."""
     factors = rope_factors(config, _head_dim(config))
     if factors is not None:

@@ -67,10 +67,6 @@ def _run(source: Path, target: Path, quant: str, threads: int) -> None:
     settings.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{quant.upper()}")
     settings.nthread = threads
     with captured_log() as log:
-        failed = llama_cpp.llama_model_quantize(
-            str(source).encode(), str(target).encode(), ctypes.byref(settings)
-        )
+        failed = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(settings))
     if failed:
-        raise SubterraError(
-            f"{source}: llama.cpp cannot quantize it to {quant} ({log[-1] if log else failed})"
-        )
+        raise SubterraError(f"{source}: llama.cpp cannot quantize it to {quant} ({log[-1] if log else failed})")

@@ -58,9 +58,7 @@ def read_json(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SubterraError(
-            f"{path}: not found; is {path.parent} a complete Hugging Face model folder?"
-        ) from None
+        raise SubterraError(f"{path}: not found; is {path.parent} a complete Hugging Face model folder?") from None
     except ValueError as broken:
         raise SubterraError(f"{path}: not JSON ({broken}); save the model again") from None
 
@@ -94,9 +92,7 @@ def _check(tokenizer: dict, place: Path) -> None:
         raise SubterraError(f"{place}: {kind} tokenizer cannot be exported; supported is {SUPPORTED}")
     normalizer = (tokenizer.get("normalizer") or {}).get("type", "none")
     if normalizer not in ("none", "NFC"):
-        raise SubterraError(
-            f"{place}: normalizer {normalizer} cannot be exported; supported are none and NFC"
-        )
+        raise SubterraError(f"{place}: normalizer {normalizer} cannot be exported; supported are none and NFC")
 
 
 def _tokens(tokenizer: dict, rows: int, place: Path) -> tuple[list[str], list[int]]:
@@ -116,9 +112,7 @@ def _chat_template(folder: Path, settings: dict) -> str:
     beside = folder / "chat_template.jinja"
     template = beside.read_text(encoding="utf-8") if beside.is_file() else settings.get("chat_template")
     if not isinstance(template, str):
-        raise SubterraError(
-            f"{folder}: no chat template; put one into tokenizer_config.json or chat_template.jinja"
-        )
+        raise SubterraError(f"{folder}: no chat template; put one into tokenizer_config.json or chat_template.jinja")
     return template
 
 
@@ -130,8 +124,6 @@ def _special_ids(tokens: list[str], settings: dict, template: str, folder: Path)
     turn_ends = [place[text] for text in END_OF_TURN if text in place and text in template]
     if "eos" not in ids:
         if not turn_ends:
-            raise SubterraError(
-                f"{folder}: tokenizer_config.json names no eos_token; generation could not stop"
-            )
+            raise SubterraError(f"{folder}: tokenizer_config.json names no eos_token; generation could not stop")
         ids["eos"] = turn_ends[0]
     return ids | {"eot": turn_ends[0] if turn_ends else ids["eos"]}

@@ -55,9 +55,7 @@ def _header(file: Path) -> dict[str, Stored]:
     header.pop("__metadata__", None)
     for name, entry in header.items():
         if entry["dtype"] not in DTYPES:
-            raise SubterraError(
-                f"{file}: {name}: {entry['dtype']} weights; supported are {', '.join(DTYPES)}"
-            )
+            raise SubterraError(f"{file}: {name}: {entry['dtype']} weights; supported are {', '.join(DTYPES)}")
     return {
         name: Stored(file, 8 + size + entry["data_offsets"][0], entry["dtype"], tuple(entry["shape"]))
         for name, entry in header.items()
@@ -83,9 +81,7 @@ def as_half(name: str, tensor: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         half = tensor.astype(np.float16)
     if not np.isfinite(half).all():
-        raise SubterraError(
-            f"{name}: weights that are not finite in float16; the training diverged, lower its rate"
-        )
+        raise SubterraError(f"{name}: weights that are not finite in float16; the training diverged, lower its rate")
     return half
 
 
@@ -99,9 +95,7 @@ def rope_factors(config: dict, head_dim: int) -> np.ndarray | None:
     if kind == "default":
         return None
     if kind != "llama3":
-        raise SubterraError(
-            f"config.json: rope_type {kind!r} cannot be exported; supported are default and llama3"
-        )
+        raise SubterraError(f"config.json: rope_type {kind!r} cannot be exported; supported are default and llama3")
     base, old = rope_base(config), rope["original_max_position_embeddings"]
     low, high = rope["low_freq_factor"], rope["high_freq_factor"]
     turns = old * base ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim) / (2 * math.pi)
@@ -111,6 +105,4 @@ def rope_factors(config: dict, head_dim: int) -> np.ndarray | None:
 
 def rope_base(config: dict) -> float:
     """Return the rotary base, which transformers 5 keeps inside `rope_parameters`."""
-    return float(
-        (config.get("rope_parameters") or {}).get("rope_theta") or config.get("rope_theta") or 10000.0
-    )
+    return float((config.get("rope_parameters") or {}).get("rope_theta") or config.get("rope_theta") or 10000.0)

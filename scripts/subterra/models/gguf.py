@@ -36,9 +36,7 @@ class GgufModel:
         self._last: list[Message] = []
         self._pieces: dict[int, bytes] = {}
 
-    def reply(
-        self, messages: Sequence[Message], *, temperature: float, seed: int, max_tokens: int = 120
-    ) -> Reply:
+    def reply(self, messages: Sequence[Message], *, temperature: float, seed: int, max_tokens: int = 120) -> Reply:
         """Return the agent's next turn; temperature 0 is greedy, else the same seed gives the same turn.
 
         Raises ContextFull where the conversation does not fit the context.

@@ -19,9 +19,7 @@ def loss_curve(rows: list[dict]) -> str:
         return ""
     scale = _Scale(shown)
     paths = [
-        f'<path class="line-{name}" d="M'
-        + "L".join(f"{scale.x(s):.1f} {scale.y(v):.1f}" for s, v in points)
-        + '"/>'
+        f'<path class="line-{name}" d="M' + "L".join(f"{scale.x(s):.1f} {scale.y(v):.1f}" for s, v in points) + '"/>'
         for name, points in lines.items()
         if len(points) > 1
     ]
@@ -46,10 +44,9 @@ class _Scale:
         return LEFT + (step - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT)
 
     def y(self, loss: float) -> float:
+        share = loss / self.high
         if self.logarithmic:
             share = math.log(loss / self.low) / math.log(self.high / self.low)
-        else:
-            share = loss / self.high
         return HEIGHT - FOOT - share * (HEIGHT - TOP - FOOT)
 
     def marks(self) -> list[float]:
@@ -86,8 +83,7 @@ def _axes(scale: _Scale) -> list[str]:
     for step in _round_marks(scale.first, scale.last):
         text = f"{int(step):,}" if step == int(step) else f"{step:g}"
         parts.append(
-            f'<text class="mark" x="{scale.x(step):.1f}" y="{HEIGHT - FOOT + 18}" '
-            f'text-anchor="middle">{text}</text>'
+            f'<text class="mark" x="{scale.x(step):.1f}" y="{HEIGHT - FOOT + 18}" text-anchor="middle">{text}</text>'
         )
     return parts
 

@@ -10,7 +10,7 @@ from subterra.errors import SubterraError
 from subterra.flowchart import Flowchart
 from subterra.records import DIALOGUE, SCORE, read_table
 
-STAGES = ("check", "derive", "converse", "assemble", "train", "export", "evaluate", "report")
+STAGES = ("converse", "assemble", "train", "export", "evaluate", "report")
 
 Evaluation = tuple[str, float, str | Path | None, str | Path | None]
 
@@ -47,9 +47,7 @@ class ReportInputs:
             loss=_rows(self.loss_parquet),
             parity=_json(self.parity_json),
             matcher=_json(self.matcher_json),
-            sizes={
-                quant: Path(file).stat().st_size for quant, file in self.gguf.items() if Path(file).is_file()
-            },
+            sizes={quant: Path(file).stat().st_size for quant, file in self.gguf.items() if Path(file).is_file()},
             runs=[_run(*entry) for entry in self.evaluation],
             stages=stage_seconds(self.benchmark_dir),
             spec_digest=self.spec_digest,

@@ -78,8 +78,7 @@ def verdict(summary: dict) -> str:
     first = rows[0]
     size = f" ({megabytes(first['file_bytes'])})" if first["file_bytes"] else ""
     parts = [
-        f"{row['conforming']} of {row['conversations']} conversations "
-        f"{OVER.get(row['split'], 'over ' + row['split'])}"
+        f"{row['conforming']} of {row['conversations']} conversations {OVER.get(row['split'], 'over ' + row['split'])}"
         for row in rows
     ]
     low, high = wilson(first["conforming"], first["conversations"])
@@ -146,9 +145,7 @@ def _split_name(split: str) -> str:
 
 def _headline_rows(summary: dict) -> list[dict]:
     """Return the rows of the run that the verdict speaks of, by the rule of summary.headline."""
-    key = min(
-        ((row["temperature"], *preference(row["condition"])) for row in summary["evaluation"]), default=None
-    )
+    key = min(((row["temperature"], *preference(row["condition"])) for row in summary["evaluation"]), default=None)
     rows = summary["evaluation"]
     return [row for row in rows if (row["temperature"], *preference(row["condition"])) == key]
 

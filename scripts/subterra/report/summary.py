@@ -22,7 +22,7 @@ def summarise(evidence: Evidence) -> dict:
         "spec_digest": evidence.spec_digest or flowchart.digest,
         "version": evidence.version,
         "flowchart": _flowchart(flowchart, evidence.paths),
-        "dataset": dict.fromkeys(DATASET) | {k: v for k, v in evidence.dataset.items() if k != "teacher"},
+        "dataset": _dataset(evidence),
         "teacher": evidence.dataset.get("teacher", {}),
         "training": evidence.training,
         "models": [{"quant": quant, "bytes": size} for quant, size in evidence.sizes.items()],
@@ -93,6 +93,12 @@ def rates(flowchart: Flowchart, scores: Iterable[dict]) -> dict[str, dict[str, t
         "nodes": {key: (right[key], asked[key]) for key in asked if isinstance(key, str)},
         "edges": {"->".join(key): (right[key], asked[key]) for key in asked if not isinstance(key, str)},
     }
+
+
+def _dataset(evidence: Evidence) -> dict:
+    """Return what DESIGN.md promises of the data set; its tokens are those of training, by the base's tokenizer."""
+    told = {key: value for key, value in evidence.dataset.items() if key != "teacher"}
+    return {**dict.fromkeys(DATASET), "tokens": evidence.training.get("tokens"), **told}
 
 
 def _flowchart(flowchart: Flowchart, paths: dict) -> dict:

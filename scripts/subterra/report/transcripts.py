@@ -13,9 +13,7 @@ def worst(evidence: Evidence) -> list[dict]:
     """Return the worst transcripts, at most `evidence.worst`: those that broke the procedure, then those that
     lost a value; within both, the headline's run first and the least share of right steps first."""
     best = headline(evidence)
-    found = [
-        (run, score) for run in evidence.runs for score in run.scores if _faulty(score) and _talk(run, score)
-    ]
+    found = [(run, score) for run in evidence.runs for score in run.scores if _faulty(score) and _talk(run, score)]
     found.sort(key=lambda pair: (pair[1]["conforming"], pair[0] is not best, *_badness(pair[1])))
     return [transcript(run, score) for run, score in found[: evidence.worst]]
 

@@ -1,0 +1,47 @@
+# On a fresh machine: `make run` sets up and builds everything, `make test` sets up and tests everything.
+# A virtual environment made by hand or by conda works as well: make PYTHON=... VENV=...
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+AGENT ?= travel_booking
+CORES ?= all
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)/scripts
+
+.PHONY: help setup run test check chat report clean
+
+help:
+	@echo "make run      set up, then build everything: snakemake --cores all"
+	@echo "make test     set up, then run the tests and the style checks"
+	@echo "make chat     talk to a compiled agent: make chat AGENT=travel_booking"
+	@echo "make check    the style checks alone"
+	@echo "make clean    remove what was built; .cache/ and the environment stay"
+
+setup: $(VENV)/.ready
+
+# llama.cpp is compiled from source, without its image part; that takes most of the time.
+$(VENV)/.ready: envs/requirements.txt envs/constraints.txt
+	@echo "Setting up $(VENV): about 7 minutes on two cores, once."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@CMAKE_ARGS="$${CMAKE_ARGS:--DLLAVA_BUILD=OFF}" $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-r envs/requirements.txt -c envs/constraints.txt
+	@touch $@
+
+run: setup
+	@snakemake --cores $(CORES)
+
+test: setup check
+	@python -m pytest
+
+check: setup
+	@ruff check .
+	@ruff format --check --quiet .
+	@snakefmt --check Snakefile rules
+	@snakemake --lint
+
+chat: setup
+	@python -m subterra.chat results/$(AGENT)/gguf
+
+clean:
+	@rm -rf results logs benchmarks/*/ .snakemake

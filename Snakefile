@@ -1,0 +1,29 @@
+"""Subterra: from the flowcharts in specs/ to small models that follow them, with numbers that prove it."""
+
+
+include: "rules/common.smk"
+include: "rules/plan.smk"
+include: "rules/converse.smk"
+include: "rules/assemble.smk"
+include: "rules/train.smk"
+include: "rules/export.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    """Every agent of the config, and the page that compares them."""
+    default_target: True
+    input:
+        *map(products, AGENTS),
+        "results/report.html",
+
+
+for agent in AGENTS:
+
+    rule:
+        """One agent: `snakemake --cores all travel_booking`."""
+        name:
+            agent
+        input:
+            products(agent),

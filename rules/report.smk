@@ -1,0 +1,64 @@
+"""One page an engineer would forward, and the same figures for machines; then one page over all agents.
+
+Required: everything before. Written: results/{agent}/report.html, summary.json, and results/report.html.
+"""
+
+
+rule build_report:
+    input:
+        flowchart=behind_dataset("results/{agent}/flowchart.json"),
+        paths=behind_dataset("results/{agent}/paths.json"),
+        dataset=behind_dataset("results/{agent}/dataset/summary.json"),
+        training=behind_dataset("results/{agent}/training.json"),
+        loss=behind_dataset("results/{agent}/loss.parquet"),
+        ggufs=behind_dataset("results/{agent}/gguf/{quant}.gguf", quant=QUANTIZATIONS),
+        parity=behind_dataset("results/{agent}/gguf/parity.json"),
+        matcher=behind_dataset("results/{agent}/evaluation/matcher.json"),
+        dialogues=behind_dataset(
+            "results/{agent}/evaluation/{condition}/{temperature}/dialogues.parquet",
+            condition=CONDITIONS,
+            temperature=TEMPERATURES,
+        ),
+        scores=behind_dataset(
+            "results/{agent}/evaluation/{condition}/{temperature}/scores.parquet",
+            condition=CONDITIONS,
+            temperature=TEMPERATURES,
+        ),
+    output:
+        page=report(
+            "results/{agent}/report.html",
+            category="{agent}",
+            caption="../rules/captions/report.rst",
+        ),
+        summary="results/{agent}/summary.json",
+    log:
+        "logs/{agent}/report.log",
+    conda:
+        "../envs/subterra.yaml"
+    params:
+        quants=QUANTIZATIONS,
+        runs=[(condition, temperature) for condition in CONDITIONS for temperature in TEMPERATURES],
+        benchmarks="benchmarks/{agent}",
+        worst=config["report"]["worst"],
+        code=code_digest("subterra.report"),
+    message:
+        "{wildcards.agent}: build the report"
+    script:
+        "../scripts/build_report.py"
+
+
+rule build_overview:
+    input:
+        *map(summary_of, AGENTS),
+    output:
+        page="results/report.html",
+    log:
+        "logs/report.log",
+    conda:
+        "../envs/subterra.yaml"
+    params:
+        code=code_digest("subterra.report"),
+    message:
+        "Build the page over all agents"
+    script:
+        "../scripts/build_overview.py"

@@ -1,0 +1,27 @@
+"""Everything of one agent -> report.html and summary.json."""
+
+from subterra import __version__
+from subterra.errors import one_line
+from subterra.report import ReportInputs, build_report
+from subterra.text import pretty, write_whole
+
+with one_line(snakemake.log[0]):
+    files = zip(snakemake.params.runs, snakemake.input.dialogues, snakemake.input.scores, strict=True)
+    page, summary = build_report(
+        ReportInputs(
+            flowchart_json=snakemake.input.flowchart,
+            dataset_summary=snakemake.input.dataset,
+            paths_summary=snakemake.input.paths,
+            training_json=snakemake.input.training,
+            loss_parquet=snakemake.input.loss,
+            parity_json=snakemake.input.parity,
+            matcher_json=snakemake.input.matcher,
+            gguf=dict(zip(snakemake.params.quants, snakemake.input.ggufs, strict=True)),
+            evaluation=[(condition, float(t), dialogues, scores) for (condition, t), dialogues, scores in files],
+            benchmark_dir=snakemake.params.benchmarks,
+            version=__version__,
+            worst=snakemake.params.worst,
+        )
+    )
+    write_whole(snakemake.output.page, page)
+    write_whole(snakemake.output.summary, pretty(summary))

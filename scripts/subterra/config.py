@@ -1,0 +1,41 @@
+"""The config against its schema: every mistake at once, a line each, with its place and the way out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from subterra.errors import SpecError, nearest
+
+SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schema.yaml"
+
+
+def check_config(config: Mapping[str, Any], file: str = "config") -> None:
+    """Raise SpecError with a line for every key or value that the schema does not allow."""
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+    found = sorted(validator.iter_errors(dict(config)), key=lambda error: [str(part) for part in error.absolute_path])
+    if found:
+        raise SpecError(line for error in found for line in _lines(error, file))
+
+
+def _lines(error, file: str) -> list[str]:
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+    at = f"{file}: {place.removeprefix('.')}: " if place else f"{file}: "
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = [key for key in error.instance if key not in known]
+        every = f" (known: {', '.join(known)})"
+        return [f"{at}{key}: unknown key{nearest(key, known) or every}" for key in unknown]
+    if error.validator == "enum":
+        known = error.validator_value
+        return [
+            f"{at}{error.instance!r}: not known{nearest(error.instance, known)}: one of {', '.join(map(str, known))}"
+        ]
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        return [f"{at}{key}: missing" for key in missing]
+    means = error.schema.get("description", "")
+    return [f"{at}{error.message}" + (f" ({means})" if means else "")]

@@ -1,0 +1,39 @@
+"""The built-in teacher: offline, free, and the same on every machine. It speaks the phrasings of the spec."""
+
+from collections.abc import Mapping, Sequence
+
+from subterra.code import code_digest
+from subterra.errors import SubterraError
+from subterra.text import fill, fraction
+
+
+class BuiltinTeacher:
+    """Chooses a phrasing for each step of a path by lot and fills in the draw."""
+
+    backend = "builtin"
+    model = None
+
+    def identity(self) -> dict:
+        """Return what makes this teacher another one: its code."""
+        return {"backend": self.backend, "code": code_digest(__name__)}
+
+    def view(self, steps: Sequence[Mapping], values: Mapping[str, str]) -> dict:
+        """Return all of a path and a draw that shapes the answer."""
+        return {"says": [step["says"] for step in steps], "values": dict(values)}
+
+    def write(self, steps: Sequence[Mapping], values: Mapping[str, str], seed: str) -> list[str]:
+        """Return the words of each step ("" for an end without words); equal arguments give equal words."""
+        lines = []
+        for index, step in enumerate(steps):
+            lot = int(fraction(seed, index) * len(step["says"]))
+            lines.append(fill(step["says"][lot], values) if step["says"] else "")
+        return lines
+
+
+def teacher(settings: Mapping) -> BuiltinTeacher:
+    """Return the teacher that the config names. Raises SubterraError for a backend that is not there."""
+    if settings["backend"] != BuiltinTeacher.backend:
+        raise SubterraError(
+            f"teacher.backend: '{settings['backend']}': no such backend: builtin is the only one so far"
+        )
+    return BuiltinTeacher()

@@ -1,0 +1,52 @@
+"""Muon for the matrices, AdamW for the rest, as one optimizer.
+
+A model that starts from random weights learns a procedure in fewer steps with Muon (Jordan et al. 2024), which is made
+for hidden matrices alone. Updates are scaled to AdamW's size, so that both share one learning rate.
+"""
+
+import torch
+
+BETAS = (0.9, 0.95)
+OUTER = ("embed_tokens", "lm_head")  # tables, not maps between hidden states
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """Steps both optimizers. Its parameter groups are theirs, so that a scheduler reaches them."""
+
+    def __init__(self, model: torch.nn.Module, lr: float, weight_decay: float):
+        inner, outer = [], []
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                is_inner = parameter.ndim == 2 and not any(part in name for part in OUTER)
+                (inner if is_inner else outer).append(parameter)
+        muon = torch.optim.Muon(inner, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        self.parts = [muon, torch.optim.AdamW(outer, lr=lr, betas=BETAS, weight_decay=0.0)]
+        super().__init__([*inner, *outer], {"lr": lr})
+        self._share_groups()
+
+    def _share_groups(self) -> None:
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    def step(self, closure=None):
+        """Take one step with both; returns the closure's loss, None without one."""
+        loss = closure() if closure else None
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict:
+        """Return both states."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take both states up again."""
+        for part, saved in zip(self.parts, state["parts"], strict=True):
+            part.load_state_dict(saved)
+        self._share_groups()
+
+
+def optimizer(name: str, model: torch.nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Return the optimizer that the config names: `muon` or `adamw`."""
+    if name == "muon":
+        return MuonAdamW(model, lr, weight_decay)
+    return torch.optim.AdamW(model.parameters(), lr=lr, betas=BETAS, weight_decay=weight_decay)

@@ -1,0 +1,137 @@
+"""Conversations as masked, packed tokens.
+
+Only the agent's turns have labels. Where they lie is found by rendering: what the chat template writes between "the
+agent is about to speak" and "the agent has spoken" is the turn, whatever the template looks like. Conversations are
+packed into rows of a fixed size, shuffled anew in every epoch, so that no token is padding.
+"""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from subterra.dialogue import messages
+from subterra.errors import SubterraError
+
+IGNORED = -100
+OPEN_ROWS = 16  # rows that still take conversations while packing
+
+Encoded = dict[str, list[int]]
+
+
+def load_tokenizer(folder: str):
+    """Return the tokenizer of a model folder, as the folder has it."""
+    from transformers import PreTrainedTokenizerFast
+
+    # AutoTokenizer swaps in another tokenizer by model_type.
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def encode(tokenizer, system: str, turns: Sequence[Mapping]) -> Encoded:
+    """Return {input_ids, labels} of a conversation, both of its length; labels are IGNORED outside the agent's turns.
+
+    A label covers the turn's words and the token that ends it. Raises SubterraError where the template does not keep
+    what it wrote before when a turn is added.
+    """
+    talk = messages(system, turns)
+    text = tokenizer.apply_chat_template(talk, tokenize=False)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    spans = [
+        _span(tokenizer, talk[: index + 1], text) for index, turn in enumerate(talk) if turn["role"] == "assistant"
+    ]
+    return {
+        "input_ids": encoded["input_ids"],
+        "labels": _labels(encoded["input_ids"], encoded["offset_mapping"], spans),
+    }
+
+
+def _span(tokenizer, talk: list[dict], text: str) -> tuple[int, int]:
+    """Return where the last turn of `talk`, the agent's, lies in the rendered text."""
+    before = tokenizer.apply_chat_template(talk[:-1], tokenize=False, add_generation_prompt=True)
+    after = tokenizer.apply_chat_template(talk, tokenize=False).rstrip()
+    if not (after.startswith(before) and text.startswith(after)):
+        raise SubterraError("the chat template of the base rewrites earlier turns; take a base whose template does not")
+    return len(before), len(after)
+
+
+def _labels(ids: Sequence[int], offsets: Sequence[tuple[int, int]], spans: Iterable[tuple[int, int]]) -> list[int]:
+    labels = [IGNORED] * len(ids)
+    place = 0
+    for begin, end in spans:
+        while place < len(ids) and offsets[place][0] < begin:
+            place += 1
+        while place < len(ids) and offsets[place][0] < end:
+            labels[place] = ids[place]
+            place += 1
+    return labels
+
+
+def encode_all(tokenizer, system: str, rows: Iterable[Mapping], longest: int) -> list[Encoded]:
+    """Encode conversation rows. Raises SubterraError for one longer than `longest` tokens."""
+    found = []
+    for row in rows:
+        encoded = encode(tokenizer, system, row["turns"])
+        if len(encoded["input_ids"]) > longest:
+            raise SubterraError(
+                f"conversation {row['id']} has {len(encoded['input_ids']):,} tokens and the base reads {longest:,}: "
+                "take a base with a longer context, or a path rule with shorter paths"
+            )
+        found.append(encoded)
+    return found
+
+
+def pack(lengths: Sequence[int], size: int, order: Sequence[int]) -> list[list[int]]:
+    """Put conversations, by index in the given order, into rows of at most `size` tokens; a longer one has its own.
+
+    >>> pack([3, 9, 5, 2, 4], 8, range(5))
+    [[1], [0, 2], [3, 4]]
+    """
+    rows: list[list[int]] = []
+    waiting: list[tuple[int, list[int]]] = []
+    for index in order:
+        length = lengths[index]
+        fitting = [entry for entry in waiting if entry[0] >= length]
+        room, row = min(fitting, key=lambda entry: entry[0], default=(size, []))
+        if fitting:
+            waiting.remove((room, row))
+        row.append(index)
+        waiting.append((room - length, row))
+        full = [entry for entry in waiting if entry[0] <= 0]
+        if not full and len(waiting) > OPEN_ROWS:
+            full = [min(waiting, key=lambda entry: entry[0])]
+        for entry in full:
+            waiting.remove(entry)
+            rows.append(entry[1])
+    return rows + [row for _, row in waiting]
+
+
+class PackedRows:
+    """A dataset of rows for a Trainer: item i is the list of encoded conversations in row i.
+
+    The rows of all epochs follow one another, so that the same step sees the same row in every run, and a run that
+    was killed goes on where it was.
+    """
+
+    def __init__(self, conversations: Sequence[Encoded], size: int, epochs: int, seed: int):
+        self.conversations = conversations
+        lengths = [len(conversation["input_ids"]) for conversation in conversations]
+        self.rows: list[list[int]] = []
+        for epoch in range(epochs):
+            order = list(range(len(conversations)))
+            random.Random(f"{seed} {epoch}").shuffle(order)
+            self.rows += pack(lengths, size, order)
+        self.tokens = sum(lengths)
+        self.fill = epochs * self.tokens / (size * len(self.rows)) if self.rows else 0.0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> list[Encoded]:
+        return [self.conversations[number] for number in self.rows[index]]
+
+
+def collate(rows: Sequence[Sequence[Encoded]]) -> dict[str, Any]:
+    """Lay rows end to end: (1, tokens) ids, labels and positions from 0, and where each conversation begins."""
+    from transformers import DataCollatorWithFlattening
+
+    flat = [conversation for row in rows for conversation in row]
+    return DataCollatorWithFlattening(return_flash_attn_kwargs=True)(flat)
