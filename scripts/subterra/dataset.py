@@ -109,8 +109,8 @@ def _summary(parts: Mapping[str, Sequence[dict]], written: int, counts: Sequence
         "turns": sum(len(row["turns"]) for row in everything),
         "dropped": {"duplicates": written - len(everything)},
         "paths": {"trained": len(trained), "held_out": paths_told["held_out"]},
-        "edges_covered": [len(paths.edges_of(trained)), paths_told["edges"]],
-        "edge_pairs_covered": [len(paths.edge_pairs_of(trained)), paths_told["edge_pairs"]],
+        "edges_covered": [len(paths.edges_of(trained)), paths_told["edges_covered"]],
+        "edge_pairs_covered": [len(paths.edge_pairs_of(trained)), paths_told["edge_pairs_covered"]],
         "held_out_values": paths_told["held_out_values"],
         "teacher": teacher,
     }
