@@ -50,6 +50,7 @@ def plan_agent(spec: str | Path, folder: str | Path, settings: Mapping[str, Any]
         raise SubterraError(f"{spec}: no path from {flowchart.start} to an end under the rule {flowchart.rule}")
     held_out = hold_out_paths(derived.paths, settings["held_out"]["paths"], settings["seed"])
     rows = [_path_row(flowchart, path, path in held_out) for path in derived.paths]
+    (folder / STAMP).unlink(missing_ok=True)  # whatever ends this too early, half a plan is not taken for a whole one
     write_if_changed(folder / "flowchart.json", flowchart.to_json() + "\n")
     held_values = hold_out_values(flowchart, settings["held_out"]["values"], settings["seed"])
     summary = _summary(flowchart, derived, rows) | {
@@ -81,9 +82,9 @@ def _is_current(folder: Path, stamp: str, shards: int) -> bool:
 
 
 def _remove_shards_from(folder: Path, first: int) -> None:
-    while (file := shard_file(folder, first)).is_file():
-        file.unlink()
-        first += 1
+    for file in (folder / "shards").glob("*.json"):
+        if file.stem.isdecimal() and int(file.stem) >= first:
+            file.unlink()
 
 
 # -- what is held out ----------------------------------------------------------------------------------------------
@@ -134,14 +135,14 @@ def shard_work(flowchart: Flowchart, rows: Sequence[dict], settings: Mapping[str
     """Yield the work of each shard, self-contained: `steps` by name, and the `conversations` that walk them."""
     seed, shards = settings["seed"], settings["shards"]
     draws = Draws(flowchart, hold_out_values(flowchart, settings["held_out"]["values"], seed), seed)
-    peers = {kind: sum(row["held_out"] == kind for row in rows) for kind in (False, True)}
     talks: list[list[dict]] = [[] for _ in range(shards)]
-    for row in rows:
-        for split, on_held_out_paths, with_held_out_values in SPLITS:
-            if row["held_out"] == on_held_out_paths:
-                count = draws_of(row["path"], split, settings["conversations"][split], peers[row["held_out"]])
-                shard = int(row["path"], 16) % shards
-                talks[shard] += draws.of(row, split, count, with_held_out_values)
+    for split, on_held_out_paths, with_held_out_values in SPLITS:
+        peers = [row for row in rows if row["held_out"] == on_held_out_paths]
+        if with_held_out_values:
+            peers = [row for row in peers if draws.has_held_out_values(row)]
+        for row in peers:
+            count = draws_of(row["path"], split, settings["conversations"][split], len(peers))
+            talks[int(row["path"], 16) % shards] += draws.of(row, split, count, with_held_out_values)
     for shard, work in enumerate(talks):
         used = sorted({step for talk in work for step in talk["steps"]})
         yield {
@@ -165,8 +166,11 @@ def draws_of(path: str, split: str, wanted: int, peers: int) -> int:
     """
     if not wanted or not peers:
         return 0
-    power = math.log2(wanted / peers)
-    power = round(power) if split == "train" else math.ceil(power)
+    if split == "train":
+        power = round(math.log2(wanted / peers))
+    else:  # lots scatter: three standard deviations more
+        enough = wanted if wanted >= peers else min(peers, wanted + 3 * math.sqrt(wanted))
+        power = math.ceil(math.log2(enough / peers))
     return 2**power if power >= 0 else int(fraction("draw", split, path) < 2.0**power)
 
 
@@ -205,15 +209,14 @@ class Draws:
         }
         self._spoken = {}
 
-    def of(self, row: dict, split: str, count: int, with_held_out_values: bool) -> list[dict]:
-        """Return `count` conversations of a path: id, path, split, nodes, steps, outcome and values.
+    def has_held_out_values(self, row: dict) -> bool:
+        """Tell whether a path speaks a variable some of whose values are held out."""
+        return any(self.held_out[name] for name in self._spoken_on(steps_of(self.flowchart, row["nodes"])))
 
-        None where held-out values are wanted and the path speaks no variable that has any.
-        """
+    def of(self, row: dict, split: str, count: int, with_held_out_values: bool) -> list[dict]:
+        """Return `count` conversations of a path: id, path, split, nodes, steps, outcome and values."""
         steps = steps_of(self.flowchart, row["nodes"])
-        spoken = sorted(set().union(*map(self._names, steps)))
-        if with_held_out_values and not any(self.held_out[name] for name in spoken):
-            return []
+        spoken = self._spoken_on(steps)
         allowed: dict[str, frozenset[str]] = {}
         for source, target in pairwise(row["nodes"]):
             allowed = restrict(allowed, self.flowchart.way(source, target).where) or {}
@@ -238,6 +241,9 @@ class Draws:
         pool = [value for value in pool if allowed is None or value in allowed]
         numbers = np.array([self._number[name, value] for value in pool], dtype=np.uint64)
         return [pool[best] for best in _mixed(lots[:, None] ^ numbers[None, :]).argmax(axis=1)]
+
+    def _spoken_on(self, steps: Sequence[str]) -> list[str]:
+        return sorted(set().union(*map(self._names, steps)))
 
     def _names(self, step: str) -> frozenset[str]:
         """Return the variables that a step may speak."""
