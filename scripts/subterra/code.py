@@ -36,7 +36,8 @@ def _read(module: str) -> tuple[str, tuple[str, ...]]:
     """Return the digest of one module and the names of our modules it imports."""
     path = _file(module)
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    imports = tuple(sorted(name for name in _imported(tree) if name != module))
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    imports = tuple(sorted(name for name in _imported(tree, package) if name != module))
     _drop_docstrings(tree)
     templates = {file.name: digest(file.read_bytes()) for file in sorted(path.parent.glob("*.j2"))}
     return digest([ast.dump(tree), templates if _reads_templates(tree) else {}]), imports
@@ -47,14 +48,16 @@ def _file(module: str) -> Path:
     return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
 
 
-def _imported(tree: ast.AST) -> set[str]:
+def _imported(tree: ast.AST, package: str) -> set[str]:
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: 1 - node.level or None] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found.add(base)
+            found.update(f"{base}.{alias.name}" for alias in node.names)
     return {name for name in found if name.split(".")[0] == "subterra" and _file(name).is_file()}
 
 

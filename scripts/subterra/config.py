@@ -13,12 +13,15 @@ SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schema.yaml"
 
 def check_config(config: Mapping[str, Any], file: str = "config") -> None:
     """Raise SpecError with a line for every key or value that the schema does not allow."""
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator, validators
 
-    validator = Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+    # To JSON Schema 4.0 is an integer; to Python it is none.
+    whole = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    strict = validators.extend(Draft202012Validator, type_checker=whole)
+    validator = strict(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
     found = sorted(validator.iter_errors(dict(config)), key=lambda error: [str(part) for part in error.absolute_path])
     if found:
-        raise SpecError(line for error in found for line in _lines(error, file))
+        raise SpecError(dict.fromkeys(line for error in found for line in _lines(error, file)))
 
 
 def _lines(error, file: str) -> list[str]:
