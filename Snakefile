@@ -15,6 +15,7 @@ rule all:
     """Every agent of the config, and the page that compares them."""
     default_target: True
     input:
+        *map(made_first, AGENTS),
         *map(products, AGENTS),
         "results/report.html",
 
@@ -26,4 +27,5 @@ for agent in AGENTS:
         name:
             agent
         input:
+            made_first(agent),
             products(agent),

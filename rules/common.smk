@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from subterra.code import code_digest, folder_digest
-from subterra.config import check_config
+from subterra.config import check_base, check_config
 from subterra.errors import one_line
 from subterra.flowchart import Flowchart
 from subterra.export.quantize import preferred
@@ -20,6 +20,7 @@ configfile: "config/config.yaml"
 
 with one_line():
     check_config(config)
+    check_base(config["base"])
 
 AGENTS = config["agents"]
 SHARDS = [shard_name(number) for number in range(config["shards"])]
@@ -33,6 +34,11 @@ wildcard_constraints:
     shard="[0-9]+",
     quant="[a-z0-9_]+",
     temperature="[0-9.e-]+",
+
+
+def ordered(section):
+    """A section of the config with its keys in order: to Snakemake another order is another value."""
+    return dict(sorted(section.items()))
 
 
 @cache
@@ -56,22 +62,49 @@ def behind_dataset(pattern, **lists):
     return inputs
 
 
+def made_first(agent):
+    """What is built for an agent up to its data set: known before anything runs."""
+    return collect(
+        [
+            "results/{agent}/conversations/{shard}.parquet",
+            "results/{agent}/conversations/{shard}.json",
+        ],
+        agent=agent,
+        shard=SHARDS,
+    ) + collect(
+        "results/{agent}/dataset/{file}",
+        agent=agent,
+        file=["train.parquet", "valid.parquet", "test.parquet", "train.digest", "test.digest", "summary.json"],
+    )
+
+
 def products(agent):
-    """All that is built for an agent. What is not listed here is not built again when it is lost."""
+    """All that is built for an agent behind its data set.
+
+    Here and in `made_first` stands every output of every rule. Snakemake does not miss what nobody asks for: a file
+    that was lost, or that a failed job left behind as missing, would stay so, and what hangs on it would stay stale.
+    """
 
     def inputs(wildcards):
         checkpoints.assemble_dataset.get(agent=agent)
         files = collect(
             [
                 "results/{agent}/flowchart.svg",
+                "results/{agent}/flowchart.mmd",
                 "results/{agent}/model",
+                "results/{agent}/training.json",
+                "results/{agent}/loss.parquet",
+                "results/{agent}/loss.svg",
                 "results/{agent}/gguf/{quant}.gguf",
                 "results/{agent}/gguf/parity.json",
                 "results/{agent}/gguf/Modelfile",
                 "results/{agent}/gguf/README.md",
+                "results/{agent}/evaluation/matcher.joblib",
                 "results/{agent}/evaluation/matcher.json",
+                "results/{agent}/evaluation/{condition}/{temperature}/dialogues.parquet",
                 "results/{agent}/evaluation/{condition}/{temperature}/scores.parquet",
                 "results/{agent}/report.html",
+                "results/{agent}/summary.json",
             ],
             agent=agent,
             quant=QUANTIZATIONS,

@@ -44,7 +44,7 @@ rule hold_dialogues:
         "../envs/subterra.yaml"
     params:
         system=lambda wildcards: flowchart(wildcards.agent).system,
-        scenarios=config["evaluation"]["scenarios"],
+        scenarios=ordered(config["evaluation"]["scenarios"]),
         max_turns=config["evaluation"]["max_turns"],
         seed=config["seed"],
         code=code_digest("subterra.dialogue", "subterra.models.gguf"),

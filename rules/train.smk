@@ -30,7 +30,7 @@ rule train_model:
         system=lambda wildcards: flowchart(wildcards.agent).system,
         base=config["base"],
         base_digest=folder_digest(config["base"]),
-        settings=config["training"],
+        settings=ordered(config["training"]),
         seed=config["seed"],
         checkpoints=f"{config['cache']}/training",
         code=code_digest("subterra.training.train"),

@@ -24,6 +24,16 @@ def check_config(config: Mapping[str, Any], file: str = "config") -> None:
         raise SpecError(dict.fromkeys(line for error in found for line in _lines(error, file)))
 
 
+def check_base(base: str) -> None:
+    """Raise SpecError where the base is meant to be a folder here and is none; a Hugging Face id may be anything."""
+    folder = Path(base)
+    if not folder.is_dir() and folder.parent.is_dir() and folder.parent != Path():
+        beside = [str(other) for other in folder.parent.iterdir() if other.is_dir()]
+        raise SpecError([f"base: '{base}': no such folder{nearest(base, beside)}"])
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise SpecError([f"base: '{base}': no config.json in it: name a Hugging Face model folder"])
+
+
 def _lines(error, file: str) -> list[str]:
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
     at = f"{file}: {place.removeprefix('.')}: " if place else f"{file}: "

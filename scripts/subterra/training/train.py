@@ -86,15 +86,28 @@ def load_base(base: str):
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        tokenizer = tokens.load_tokenizer(base)
-        config = AutoConfig.from_pretrained(base)
-        attend = {"attn_implementation": attention.register()}
-        if Path(base).is_dir() and not any(Path(base).glob("*.safetensors")):
-            return AutoModelForCausalLM.from_config(config, dtype=torch.float32, **attend), tokenizer
-        return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **attend), tokenizer
-    except (OSError, ValueError) as problem:
+        folder = _fetched(base)
+        tokenizer = tokens.load_tokenizer(folder)
+        attend = {"attn_implementation": attention.register(), "dtype": torch.float32}
+        if any(Path(folder).glob("*.safetensors")):
+            return AutoModelForCausalLM.from_pretrained(folder, **attend), tokenizer
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), **attend), tokenizer
+    except (OSError, ValueError, KeyError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise SubterraError(f"base: '{base}': no model can be loaded from it ({reason})") from None
+
+
+def _fetched(base: str) -> str:
+    """Return the folder of a base: itself, or what the Hugging Face cache or hub has under its id."""
+    if Path(base).is_dir():
+        return base
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return snapshot_download(base, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return snapshot_download(base, allow_patterns=["*.safetensors", "*.json", "*.jinja"])
 
 
 def has_bf16() -> bool:
