@@ -44,10 +44,10 @@ def test_an_answer_is_asked_for_once_and_kept_for_later_runs(tmp_path, answer):
 
 def test_each_key_has_its_own_answer(tmp_path):
     with Cache(tmp_path) as cache:
-        assert [cache.answer(f"{number:04x}", lambda n=number: n) for number in range(300)] == list(range(300))
-        assert [cache.get(f"{number:04x}") for number in range(300)] == list(range(300))
+        assert [cache.answer(f"{number:04x}", lambda n=number: n) for number in range(100)] == list(range(100))
+        assert [cache.get(f"{number:04x}") for number in range(100)] == list(range(100))
         assert cache.get("ffff") is None
-    assert times_asked(tmp_path) == {f"{number:04x}": 1 for number in range(300)}
+    assert times_asked(tmp_path) == {f"{number:04x}": 1 for number in range(100)}
 
 
 def test_an_answer_is_on_disk_before_it_is_handed_back(tmp_path, monkeypatch):

@@ -19,12 +19,10 @@ PARTS = {
     "test": ("known", "held_out_paths", "held_out_values"),
 }
 MOST_TOLD = 10
-LEAK = re.compile(r"<\|[a-z_]+\|>")
+LEAK = re.compile(r"<\|\w+\|>")
 
 
-def assemble(
-    shards: Sequence[str | Path], counts: Sequence[Mapping], paths_told: Mapping, folder: str | Path
-) -> dict:
+def assemble(shards: Sequence[str | Path], counts: Sequence[Mapping], paths_told: Mapping, folder: str | Path) -> dict:
     """Write {train,valid,test}.parquet, {train,test}.digest and summary.json into `folder`.
 
     `train.digest` covers train and valid, what training sees. `counts` holds what each shard says of its teacher,
