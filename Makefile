@@ -30,6 +30,10 @@ $(VENV)/.ready: envs/requirements.txt envs/constraints.txt
 
 run: setup
 	@snakemake --cores $(CORES)
+	@echo
+	@echo "Report:  results/report.html"
+	@for agent in $$(cd results && ls -d */ | tr -d /); do \
+		echo "$$agent:  models in results/$$agent/gguf/, talk to the best one by  make chat AGENT=$$agent"; done
 
 test: setup check
 	@python -m pytest

@@ -11,7 +11,6 @@ from subterra.code import code_digest, folder_digest
 from subterra.config import check_base, check_config
 from subterra.errors import one_line
 from subterra.flowchart import Flowchart
-from subterra.export.quantize import preferred
 from subterra.plan import plan_agent, shard_name
 
 
@@ -124,10 +123,3 @@ def summary_of(agent):
         return f"results/{agent}/summary.json"
 
     return inputs
-
-
-onsuccess:
-    print("\nReport:   results/report.html")
-    for agent in AGENTS:
-        print(f"Model:    results/{agent}/gguf/{preferred(QUANTIZATIONS)}.gguf")
-        print(f"Talk:     make chat AGENT={agent}")

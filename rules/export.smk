@@ -89,6 +89,6 @@ rule write_card:
         context=config["export"]["context"],
         code=code_digest("subterra.export.card"),
     message:
-        "{wildcards.agent}: write the model card and the Modelfile"
+        "{wildcards.agent}: write {output.card} and the Modelfile"
     script:
         "../scripts/write_card.py"

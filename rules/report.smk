@@ -42,7 +42,7 @@ rule build_report:
         worst=config["report"]["worst"],
         code=code_digest("subterra.report"),
     message:
-        "{wildcards.agent}: build the report"
+        "{wildcards.agent}: build {output.page}"
     script:
         "../scripts/build_report.py"
 
@@ -59,6 +59,6 @@ rule build_overview:
     params:
         code=code_digest("subterra.report"),
     message:
-        "Build the page over all agents"
+        "Build {output.page}, over all agents"
     script:
         "../scripts/build_overview.py"
