@@ -14,7 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import count, repeat
+from itertools import count, pairwise, repeat
 from typing import NamedTuple
 
 import networkx as nx
@@ -72,7 +72,7 @@ def path_id(path: Path) -> str:
 
 def edges_of(paths: Iterable[Path]) -> set[tuple[str, str]]:
     """Return the edges that the paths take."""
-    return {edge for path in paths for edge in zip(path, path[1:], strict=False)}
+    return {edge for path in paths for edge in pairwise(path)}
 
 
 def edge_pairs_of(paths: Iterable[Path]) -> set[tuple[str, str, str]]:
@@ -130,15 +130,13 @@ class Steps:
         self.steps: dict[str, list[Step]] = {name: [] for name in graph}
         for nodes in nx.strongly_connected_components(graph):
             self._lay_out(flowchart, sorted(nodes))
-        self.inner = {
-            name: [(step.to, step.top) for step in steps if step.top] for name, steps in self.steps.items()
-        }
+        self.inner = {name: [(step.to, step.top) for step in steps if step.top] for name, steps in self.steps.items()}
         self.leaving = {
             name for name, steps in self.steps.items() if name in self.ends or any(not s.top for s in steps)
         }
         self._live = _asked_from(graph, flowchart)
         self._draws: list[dict[str, frozenset[str]]] = [{}]
-        self._numbers: dict[tuple, int] = {(): 0}
+        self._numbers: dict[frozenset, int] = {frozenset(): 0}
         self._narrowed: dict[tuple[int, int], int | None] = {}
 
     def _lay_out(self, flowchart: Flowchart, nodes: list[str]) -> None:
@@ -277,10 +275,11 @@ class Steps:
         return self._narrowed[key]
 
     def _number(self, left: dict[str, frozenset[str]], live: frozenset[str]) -> int:
-        key = tuple(sorted((name, tuple(sorted(values))) for name, values in left.items() if name in live))
+        left = {name: values for name, values in left.items() if name in live}
+        key = frozenset(left.items())
         if key not in self._numbers:
             self._numbers[key] = len(self._draws)
-            self._draws.append({name: frozenset(values) for name, values in key})
+            self._draws.append(left)
         return self._numbers[key]
 
 
@@ -301,8 +300,7 @@ def _without_loops(last: tuple[str, int], came: dict) -> Path:
 def _asked_from(graph: nx.DiGraph, flowchart: Flowchart) -> dict[str, frozenset[str]]:
     """Return for every node the variables that some `where` from there on asks for."""
     asked = {
-        name: frozenset(variable for way in flowchart.nodes[name].ways for variable in way.where)
-        for name in graph
+        name: frozenset(variable for way in flowchart.nodes[name].ways for variable in way.where) for name in graph
     }
     waiting = deque(name for name in graph if asked[name])
     while waiting:
@@ -465,7 +463,7 @@ class StateGraph:
 
     def _rank(self, walk: list[int]) -> int:
         rank = 0
-        for state, taken in zip(walk, walk[1:], strict=False):
+        for state, taken in pairwise(walk):
             for new in self.after[state]:
                 if new == taken:
                     break
@@ -495,7 +493,7 @@ def _count_on(after: list[list[int]], ends: set[int]) -> list[int]:
 def _parts(path: Iterable[str]) -> set[Path]:
     """Return the edges and edge pairs of one path."""
     path = tuple(path)
-    return {*zip(path, path[1:], strict=False), *zip(path, path[1:], path[2:], strict=False)}
+    return {*pairwise(path), *zip(path, path[1:], path[2:], strict=False)}
 
 
 # -- samples where the states are too many -----------------------------------------------------------------------
@@ -585,7 +583,7 @@ class Walks:
     def _closed(self, names: Path) -> dict[int, int]:
         """Return what a way through these nodes uses up at once, by cycle."""
         closed: dict[int, int] = {}
-        for source, target in zip(names, names[1:], strict=False):
+        for source, target in pairwise(names):
             step, cycle = self.steps.step(source, target), self.steps.cycle[source]
             if step.low == step.top:
                 closed[cycle] = closed.get(cycle, 0) | step.top
@@ -618,6 +616,7 @@ class Walks:
     def _through(self, walk: list[State], names: Path) -> list[State] | None:
         """Return a walk led on through nodes, or None where that breaks the rule or contradicts the draw."""
         walk = list(walk)
+        self.steps.looks += len(names)
         for name in names:
             new = self.steps.move(walk[-1], self.steps.step(walk[-1].name, name))
             if new is None:
@@ -635,36 +634,44 @@ class Walks:
         route = self.steps.route(walk[-1], self.out)
         enough = self.steps.looks + len(self.steps.graph) // 2 + 100
         while route and self.steps.looks < enough:
-            choices = self._live_moves(walk[-1], route, tuple(state.name for state in walk[-2:]))
-            new, route = next(choices)
+            new, route = next(self._live_moves(walk[-1], route, self._missing_after(walk)))
             walk.append(new)
         return None if route is None else (*(state.name for state in walk), *route)
 
-    def _live_moves(self, state: State, route: Path, tail: Path) -> Iterator[tuple[State, Path]]:
-        """Yield the moves that lead on to an end, each with its way out; `route` is the one known, `tail` the last nodes."""
-        for step in self._in_any_order(self.steps.steps[state.name], tail):
+    def _missing_after(self, walk: list[State]) -> Path:
+        """Return, half of the time, the nodes that would complete a missing pair."""
+        if not self.missing or self.rng.random() < 0.5:
+            return ()
+        tail = tuple(state.name for state in walk[-2:])
+        return tuple(to for to in self.steps.graph.succ[tail[-1]] if (*tail, to) in self.missing)
+
+    def _live_moves(self, state: State, route: Path, first: Path) -> Iterator[tuple[State, Path]]:
+        """Yield the moves that lead on to an end, `first` first, each with its way out (`route` is one)."""
+        for step in self._shuffled(self.steps.steps[state.name], first):
             new = self.steps.move(state, step)
             if new is not None:
                 rest = route[1:] if step.to == route[0] else self.steps.route(new, self.out)
                 if rest is not None:
                     yield new, rest
 
-    def _in_any_order(self, steps: list[Step], tail: Path) -> Iterator[Step]:
-        """Yield steps at random, drawn only when asked for; half of the time those that are missing come first."""
-        prefer = self.missing and self.rng.random() < 0.5
-        wanted = [step for step in steps if (*tail, step.to) in self.missing] if prefer else []
-        for group in (wanted, [step for step in steps if step not in wanted] if wanted else list(steps)):
+    def _shuffled(self, steps: list[Step], first: Path) -> Iterator[Step]:
+        """Yield steps in any order, those to `first` before the others. Lots are drawn only when asked for."""
+        early = [step for step in steps if step.to in first] if first else []
+        for group in (early, [step for step in steps if step not in early] if early else list(steps)):
             while group:
                 lot = int(self.rng.random() * len(group))
                 group[lot], group[-1] = group[-1], group[lot]
                 yield group.pop()
 
     def _branch(self, base: list[State], most: int) -> bool:
-        """Keep up to `most` new paths that begin as `base`, in any order; True where all there are were kept."""
+        """Keep up to `most` new paths that begin as `base`; True where all there are were kept.
+
+        A depth-first search that takes the known way out first, so that nearly every step makes a path.
+        """
         route = self.steps.route(base[-1], self.out)
         if not route:
             return True
-        walk, open_ = list(base), [self._live_moves(base[-1], route, ())]
+        walk, open_ = list(base), [self._live_moves(base[-1], route, route[:1])]
         while open_ and self._wanted() and most:
             new, route = next(open_[-1], (None, ()))
             if new is None:
@@ -674,5 +681,5 @@ class Walks:
                 most -= self._keep((*(state.name for state in walk), new.name))
             else:
                 walk.append(new)
-                open_.append(self._live_moves(new, route, ()))
+                open_.append(self._live_moves(new, route, route[:1]))
         return not open_
