@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -96,8 +98,12 @@ def toy(tmp_path) -> Path:
 # -- what an edit changes --------------------------------------------------------------------------------------------
 
 
-def test_the_same_spec_gives_the_same_files_byte_for_byte(toy, tmp_path):
-    assert contents(plan_toy(tmp_path / "again")) == contents(toy)
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_the_same_spec_gives_the_same_files_byte_for_byte_in_any_process(toy, tmp_path, hash_seed):
+    code = f"from test_plan import *; plan_toy(Path({str(tmp_path / 'again')!r}))"
+    places = f"{Path(__file__).parent}{os.pathsep}{Path(plan.__file__).parent.parent}"
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": places, "PYTHONHASHSEED": hash_seed})
+    assert contents(tmp_path / "again" / "toy") == contents(toy)
 
 
 def test_a_second_plan_does_nothing_at_all(toy, tmp_path, monkeypatch):
