@@ -18,6 +18,8 @@ rule all:
         *map(made_first, AGENTS),
         *map(products, AGENTS),
         "results/report.html",
+    message:
+        "All is built."
 
 
 for agent in AGENTS:

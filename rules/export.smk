@@ -18,6 +18,7 @@ rule export_gguf:
         "../envs/subterra.yaml"
     params:
         system=lambda wildcards: flowchart(wildcards.agent).system,
+        opens=lambda wildcards: flowchart(wildcards.agent).opens,
         spec_digest=lambda wildcards: flowchart(wildcards.agent).digest,
         code=code_digest("subterra.export.gguf_writer"),
     message:

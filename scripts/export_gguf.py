@@ -12,4 +12,5 @@ with one_line(snakemake.log[0]):
         spec_digest=snakemake.params.spec_digest,
         version=__version__,
         system=snakemake.params.system,
+        opens=snakemake.params.opens,
     )

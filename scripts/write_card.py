@@ -32,6 +32,7 @@ with one_line(snakemake.log[0]):
             for quant, file in ggufs.items()
         ],
         best=best.name,
+        opens=flowchart.opens,
         flowchart={"nodes": len(flowchart.nodes), "hubs": len(flowchart.hubs), "ends": len(flowchart.ends)},
         dataset={key: training[key] for key in ("conversations", "tokens", "agent_tokens")},
         parity=json.loads(Path(snakemake.input.parity).read_text(encoding="utf-8")),

@@ -144,6 +144,20 @@ def test_a_scripted_conversation_shows_both_sides_with_their_labels(f16, monkeyp
     assert "customer> Book it." in out
 
 
+def test_an_agent_that_learned_to_be_spoken_to_waits_for_the_customer(tmp_path, monkeypatch, capsys):
+    folder = write_toy(tmp_path)
+    facts = {"agent": "toy", "spec_digest": "abc", "version": "0.1.0", "system": SYSTEM, "opens": "user"}
+    out = scripted(export_f16(folder, folder / "f16.gguf", **facts), monkeypatch, capsys, "Kyoto.\n/restart\nBali.\n")
+    labels = [line.split(">")[0] for line in out.splitlines() if line.startswith(("agent>", "customer>"))]
+    assert labels == ["customer", "agent", "customer", "customer", "agent"]
+
+
+def test_a_folder_stands_for_its_best_quantization(tmp_path):
+    for name in ("f16", "q4_k_m", "q8_0"):
+        (tmp_path / f"{name}.gguf").touch()
+    assert chat.best(str(tmp_path)) == tmp_path / "q8_0.gguf"
+
+
 def test_quit_leaves_and_restart_greets_again(f16, monkeypatch, capsys):
     once = scripted(f16, monkeypatch, capsys, "/quit\nnever heard\n")
     twice = scripted(f16, monkeypatch, capsys, "/restart\n")

@@ -1,7 +1,8 @@
 """Talk to a compiled agent in the terminal: `python -m subterra.chat MODEL.gguf`.
 
-The agent greets first. On a terminal answers stream; otherwise each line of standard input is a customer turn
-and both sides are printed with their labels, so that a scripted conversation is a pipe.
+The agent greets first, unless it learned that the customer does. On a terminal answers stream; otherwise each line of
+standard input is a customer turn and both sides are printed with their labels, so that a scripted conversation is a
+pipe.
 """
 
 import argparse
@@ -83,18 +84,24 @@ def talk(chat: Chat, *, terminal: bool) -> None:
     lines = _typed() if terminal else _piped()
     if terminal:
         print(f"{chat.model.metadata('general.name', 'agent')}: {HELP}\n")
-    _say(chat, terminal)
+    _open(chat, terminal)
     for words in lines:
         if words == "/quit":
             return
         if words == "/restart":
             chat.restart()
             print()
+            _open(chat, terminal)
         elif words.startswith("/"):
             print(HELP)
-            continue
         else:
             chat.hear(words)
+            _say(chat, terminal)
+
+
+def _open(chat: Chat, terminal: bool) -> None:
+    """Let the agent greet, where it is the one who speaks first."""
+    if chat.model.metadata("subterra.opens", "agent") == "agent":
         _say(chat, terminal)
 
 
@@ -110,8 +117,9 @@ def _say(chat: Chat, terminal: bool) -> None:
             raise
         print(f"[{mistake}; starting over]\n")
         chat.restart()
-        return _say(chat, terminal)
-    print()
+        _open(chat, terminal)
+    else:
+        print()
 
 
 def _typed() -> Iterator[str]:

@@ -4,12 +4,13 @@ A stage names the modules it uses; those they import from this package are found
 """
 
 import ast
-import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from subterra.text import digest
 
+LARGE = 100_000_000
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -25,10 +26,17 @@ def code_digest(*modules: str) -> str:
 
 
 def folder_digest(folder: str) -> str:
-    """Return a digest of the files of a folder by name and content; "" for what is no folder (a Hugging Face id)."""
+    """Return a digest of the files of a folder by name and content; "" for what is no folder (a Hugging Face id).
+
+    A file over LARGE bytes counts by its size and time: reading gigabytes whenever a workflow is parsed takes too long.
+    """
     files = sorted(file for file in Path(folder).rglob("*") if file.is_file())
-    contents = [[str(file.relative_to(folder)), hashlib.sha256(file.read_bytes()).hexdigest()] for file in files]
-    return digest(contents) if files else ""
+    return digest([[str(file.relative_to(folder)), _content(file)] for file in files]) if files else ""
+
+
+def _content(file: Path) -> Any:
+    facts = file.stat()
+    return [facts.st_size, facts.st_mtime_ns] if facts.st_size > LARGE else digest(file.read_bytes())
 
 
 @cache

@@ -83,6 +83,11 @@ class Flowchart:
         """The digest of all that the procedure says."""
         return digest(self.to_json())
 
+    @property
+    def opens(self) -> str:
+        """Who speaks first: "agent" or "user"."""
+        return self.nodes[self.start].role
+
     def speaks(self, node: str) -> str | None:
         """Who speaks at a node: "agent", "user" or None."""
         return self.nodes[node].speaker

@@ -28,7 +28,8 @@ def modelfile(gguf_path: str | Path, *, temperature: float = 0.0, n_ctx: int = 2
 
     with GgufModel(gguf_path, n_ctx=n_ctx) as model:
         system, chatml = model.metadata("subterra.system"), model.render(PROBE) == PROBED
-        greeting = model.reply(messages(system, []), temperature=0, seed=0).text if system else ""
+        greets = bool(system) and model.metadata("subterra.opens", "agent") == "agent"
+        greeting = model.reply(messages(system, []), temperature=0, seed=0).text if greets else ""
     if '"""' in system + greeting:
         raise SubterraError(f'{gguf_path}: a prompt or greeting with """ in it cannot be quoted; reword it')
     lines = [f"FROM ./{Path(gguf_path).name}"]
@@ -49,14 +50,15 @@ def model_card(
     base: str,
     files: list[dict],
     best: str,
+    opens: str = "agent",
     flowchart: dict | None = None,
     dataset: dict | None = None,
     parity: dict | None = None,
 ) -> str:
     """Return the README.md of a folder of GGUF files, as Markdown with a metadata block.
 
-    files: [{file, quant, bytes, fallbacks?}]; best: the file to start with; flowchart and dataset: counts by
-    name as in summary.json; parity: what `check_parity` found.
+    files: [{file, quant, bytes, fallbacks?}]; best: the file to start with; opens: who speaks first; flowchart and
+    dataset: counts by name as in summary.json; parity: what `check_parity` found.
     """
     parts = [
         _front_matter(base),
@@ -68,7 +70,7 @@ def model_card(
         _table("What it was trained on", dataset or {}),
         _files(files),
         _parity(parity),
-        _usage(agent, best),
+        _usage(agent, best, opens),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -113,11 +115,18 @@ def _parity(parity: dict | None) -> str:
     )
 
 
-def _usage(agent: str, best: str) -> str:
+OPENINGS = {
+    "agent": "The agent learned to speak first, after its prompt alone. `subterra.chat` lets it, the Modelfile brings\n"
+    "its greeting along; elsewhere ask for one turn before the user's first.",
+    "user": "The user speaks first.",
+}
+
+
+def _usage(agent: str, best: str, opens: str) -> str:
+    opening = [] if opens == "agent" else [{"role": "user", "content": "Hello"}]
     return f"""## Talk to it
 
-The agent learned to speak first, after its prompt alone. `subterra.chat` lets it, the Modelfile brings its
-greeting along; elsewhere ask for one turn before the user's first.
+{OPENINGS[opens]}
 
 ```sh
 python -m subterra.chat {best}             # Subterra: reads the prompt from the file
@@ -129,7 +138,7 @@ ollama create {agent} -f Modelfile && ollama run {agent}
 from llama_cpp import Llama
 
 model = Llama("{best}", n_ctx=2048, n_threads=1, n_threads_batch=1, verbose=False)
-messages = [{{"role": "system", "content": model.metadata["subterra.system"]}}]
+messages = [{{"role": "system", "content": model.metadata["subterra.system"]}}{"".join(f", {m}" for m in opening)}]
 print(model.create_chat_completion(messages, temperature=0)["choices"][0]["message"]["content"])
 ```
 """

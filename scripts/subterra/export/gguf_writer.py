@@ -25,11 +25,19 @@ ARCHITECTURES = {
 
 
 def export_f16(
-    model_dir: str | Path, out_path: str | Path, *, agent: str, spec_digest: str, version: str, system: str
+    model_dir: str | Path,
+    out_path: str | Path,
+    *,
+    agent: str,
+    spec_digest: str,
+    version: str,
+    system: str,
+    opens: str = "agent",
 ) -> Path:
     """Write the folder's model as an f16 GGUF (matrices float16, vectors float32), whole or not at all.
 
-    The keys `subterra.agent`, `.spec_digest`, `.version` and `.system` (the agent's prompt) say what it is.
+    The keys `subterra.agent`, `.spec_digest`, `.version`, `.system` (the agent's prompt) and `.opens` (who speaks
+    first, agent or user) say what it is.
     Raises SubterraError for an architecture, tokenizer or scaling that is not supported.
     """
     config = read_json(Path(model_dir) / "config.json")
@@ -40,7 +48,8 @@ def export_f16(
         writer = gguf.GGUFWriter(beside, gguf.MODEL_ARCH_NAMES[arch])
         _add_shape(writer, config)
         _add_vocabulary(writer, vocabulary)
-        _add_facts(writer, {"agent": agent, "spec_digest": spec_digest, "version": version, "system": system})
+        facts = {"agent": agent, "spec_digest": spec_digest, "version": version, "system": system, "opens": opens}
+        _add_facts(writer, facts)
         _write_tensors(writer, tensors, config, arch)
         writer.close()
     return Path(out_path)

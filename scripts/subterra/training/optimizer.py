@@ -14,11 +14,7 @@ class MuonAdamW(torch.optim.Optimizer):
     """Steps both optimizers. Its parameter groups are theirs, so that a scheduler reaches them."""
 
     def __init__(self, model: torch.nn.Module, lr: float, weight_decay: float):
-        inner, outer = [], []
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                is_inner = parameter.ndim == 2 and not any(part in name for part in OUTER)
-                (inner if is_inner else outer).append(parameter)
+        inner, outer = matrices_and_rest(model)
         muon = torch.optim.Muon(inner, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
         self.parts = [muon, torch.optim.AdamW(outer, lr=lr, betas=BETAS, weight_decay=0.0)]
         super().__init__([*inner, *outer], {"lr": lr})
@@ -45,8 +41,20 @@ class MuonAdamW(torch.optim.Optimizer):
         self._share_groups()
 
 
+def matrices_and_rest(model: torch.nn.Module) -> tuple[list, list]:
+    """Return the trained matrices between hidden states, and all other trained parameters."""
+    inner, outer = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_inner = parameter.ndim == 2 and not any(part in name for part in OUTER)
+            (inner if is_inner else outer).append(parameter)
+    return inner, outer
+
+
 def optimizer(name: str, model: torch.nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
     """Return the optimizer that the config names: `muon` or `adamw`."""
     if name == "muon":
         return MuonAdamW(model, lr, weight_decay)
-    return torch.optim.AdamW(model.parameters(), lr=lr, betas=BETAS, weight_decay=weight_decay)
+    inner, outer = matrices_and_rest(model)
+    groups = [{"params": inner}, {"params": outer, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, betas=BETAS, weight_decay=weight_decay)

@@ -9,6 +9,8 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+
 from subterra.dialogue import messages
 from subterra.errors import SubterraError
 
@@ -33,7 +35,10 @@ def encode(tokenizer, system: str, turns: Sequence[Mapping]) -> Encoded:
     what it wrote before when a turn is added.
     """
     talk = messages(system, turns)
-    text = tokenizer.apply_chat_template(talk, tokenize=False)
+    try:
+        text = tokenizer.apply_chat_template(talk, tokenize=False)
+    except (ValueError, TemplateError) as problem:
+        raise SubterraError(f"the chat template of the base cannot write a conversation: {problem}") from None
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     spans = [
         _span(tokenizer, talk[: index + 1], text) for index, turn in enumerate(talk) if turn["role"] == "assistant"
@@ -102,6 +107,12 @@ def pack(lengths: Sequence[int], size: int, order: Sequence[int]) -> list[list[i
             waiting.remove(entry)
             rows.append(entry[1])
     return rows + [row for _, row in waiting]
+
+
+def epochs(conversations: Sequence[Encoded], size: int, wanted: int, least_steps: int) -> int:
+    """Return how often to go through the conversations: as wanted, or more often where that is too few steps."""
+    tokens = sum(len(conversation["input_ids"]) for conversation in conversations)
+    return max(wanted, -(-least_steps * size // tokens))
 
 
 class PackedRows:

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 from subterra import progress, records
+from subterra.code import code_digest, folder_digest
 from subterra.errors import SubterraError
 from subterra.text import canonical, digest, pretty, write_whole
 from subterra.training import attention, tokens
@@ -53,9 +55,11 @@ def train_model(
     if not all(encoded):
         raise SubterraError(f"{train}, {valid}: no conversations to learn from or to measure on: ask for more of them")
     size = settings["tokens_per_step"]
-    rows = tokens.PackedRows(encoded[0], size, settings["epochs"], seed)
+    epochs = tokens.epochs(encoded[0], size, settings["epochs"], settings["least_steps"])
+    rows = tokens.PackedRows(encoded[0], size, epochs, seed)
     held_out = tokens.PackedRows(encoded[1], size, 1, seed)
-    run = Path(checkpoints) / digest([encoded, base, dict(settings), seed, canonical(model.config.to_dict())])
+    shape = [folder_digest(base), canonical(model.config.to_dict()), code_digest(__name__)]
+    run = Path(checkpoints) / digest([encoded, base, dict(settings), seed, *shape])
     trainer = _trainer(model, rows, held_out, settings, seed, run)
     trainer.train(resume_from_checkpoint=_last_whole(run))
     history = losses(trainer.state.log_history)
@@ -70,6 +74,7 @@ def train_model(
         "conversations": len(encoded[0]),
         "tokens": rows.tokens,
         "agent_tokens": sum(label != tokens.IGNORED for one in encoded[0] for label in one["labels"]),
+        "epochs": epochs,
         "steps": len(rows),
         "row_fill": round(rows.fill, 4),
         "best_step": trainer.state.best_global_step,
@@ -92,7 +97,7 @@ def load_base(base: str):
         if any(Path(folder).glob("*.safetensors")):
             return AutoModelForCausalLM.from_pretrained(folder, **attend), tokenizer
         return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), **attend), tokenizer
-    except (OSError, ValueError, KeyError) as problem:
+    except (OSError, ValueError, KeyError, SafetensorError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise SubterraError(f"base: '{base}': no model can be loaded from it ({reason})") from None
 
