@@ -7,7 +7,8 @@ to it they are sources, and a shard whose work came out the same keeps its time.
 
 PLAN_SETTINGS = ("seed", "paths", "held_out", "conversations", "shards", "teacher")
 
-if workflow.is_main_process:
+# A folder that another run has locked keeps its plan: Snakemake refuses to go on a moment later.
+if workflow.is_main_process and not any(Path(".snakemake/locks").glob("*")):
     with one_line():
         for agent in AGENTS:
             plan_agent(

@@ -244,16 +244,27 @@ def test_rows_of_odd_sizes_lose_nothing(many):
 
 
 @pytest.mark.parametrize("key_value_heads", [4, 2, 1])
+def test_scores_written_out_are_those_of_the_fused_kernel(key_value_heads):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, heads, 9, 16) for heads in (4, key_value_heads, key_value_heads))
+    for scaling in (None, 0.5):
+        written_out = attention._in_full(query, key, value, scaling)
+        assert torch.allclose(written_out, attention._fused(query, key, value, scaling), atol=1e-5)
+
+
+@pytest.mark.parametrize("key_value_heads", [4, 2, 1])
 def test_packed_conversations_get_the_logits_and_the_loss_that_each_gets_alone(tokenizer, key_value_heads):
     model = tiny_model(key_value_heads=key_value_heads)
     plain = tiny_model(key_value_heads=key_value_heads, attend="eager")
     every = [tokens.encode(tokenizer, SYSTEM, talk) for talk in TALKS.values()]
     with torch.no_grad():
-        together = model(**tokens.collate([every[:4], every[4:]]))
+        batch = tokens.collate([every[:4], every[4:]])
+        together = model(**batch)
         alone = [
             plain(input_ids=torch.tensor([one["input_ids"]]), labels=torch.tensor([one["labels"]])) for one in every
         ]
-    assert torch.allclose(together.logits[0], torch.cat([one.logits[0] for one in alone]), atol=2e-4)
+    each = torch.cat([one.logits[0] for one in alone])
+    assert torch.allclose(together.logits[0], each[batch["logits_to_keep"]], atol=2e-4)
     spoken = torch.tensor([sum(label != tokens.IGNORED for label in one["labels"]) for one in every])
     mean = (torch.stack([one.loss for one in alone]) * spoken).sum() / spoken.sum()
     assert together.loss.item() == pytest.approx(mean.item(), abs=1e-4)

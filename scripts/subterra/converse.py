@@ -14,13 +14,16 @@ ROLES = {"agent": "assistant", "user": "user"}
 
 
 def write_shard(work: Mapping, cache_folder: str | Path, out: str | Path, out_json: str | Path) -> None:
-    """Write the conversations of a shard as Parquet, and how many answers were asked for and found as JSON."""
+    """Write the conversations of a shard as Parquet, and beside it what the teacher did, as JSON.
+
+    `calls` are the answers that the conversations are made of, `cached` those of them that were there already.
+    """
     teacher = builtin.teacher(work["teacher"])
     with Cache(cache_folder) as cache:
         talks = track(work["conversations"], len(work["conversations"]), f"{work['agent']} shard {work['shard']}")
         rows = [converse(talk, work, teacher, cache) for talk in talks]
     records.write_table(rows, records.CONVERSATION, out)
-    told = {"backend": teacher.backend, "model": teacher.model, "calls": cache.asked, "cached": cache.cached}
+    told = {"backend": teacher.backend, "model": teacher.model, "calls": len(rows), "cached": cache.cached}
     write_whole(out_json, pretty(told | {"tokens_in": 0, "tokens_out": 0, "dollars": 0.0}))
 
 

@@ -141,8 +141,15 @@ class PackedRows:
 
 
 def collate(rows: Sequence[Sequence[Encoded]]) -> dict[str, Any]:
-    """Lay rows end to end: (1, tokens) ids, labels and positions from 0, and where each conversation begins."""
+    """Lay rows end to end: (1, tokens) ids, labels and positions from 0, and where each conversation begins.
+
+    The model is asked for logits only where the next token has a label: `logits_to_keep` holds these places, and
+    `shift_labels` (1, places) the labels that follow them.
+    """
     from transformers import DataCollatorWithFlattening
 
     flat = [conversation for row in rows for conversation in row]
-    return DataCollatorWithFlattening(return_flash_attn_kwargs=True)(flat)
+    batch = DataCollatorWithFlattening(return_flash_attn_kwargs=True)(flat)
+    following = batch["labels"][0, 1:]
+    places = (following != IGNORED).nonzero()[:, 0]
+    return {**batch, "logits_to_keep": places, "shift_labels": following[places][None]}
