@@ -32,6 +32,7 @@ SETTINGS = {
     "learning_rate": 0.003,
     "weight_decay": 0.1,
     "warmup": 0.1,
+    "decay": 0.5,
     "evaluations": 4,
 }
 
@@ -221,7 +222,7 @@ def test_packed_rows_hold_each_conversation_once_and_waste_little(count, size, s
     assert sorted(itertools.chain(*rows.rows)) == list(range(count)) and all(rows.rows)
     filled = [sum(len(one["input_ids"]) for one in rows[index]) for index in range(len(rows))]
     assert max(filled) <= size and sum(filled) == rows.tokens == sum(lengths(count))
-    assert rows.fill == pytest.approx(sum(filled) / (size * len(rows))) and rows.fill > 0.95
+    assert rows.seen == sum(filled) and rows.seen / (size * len(rows)) > 0.95
 
 
 def test_every_epoch_holds_each_conversation_once_in_another_order():
@@ -241,6 +242,14 @@ def test_rows_of_odd_sizes_lose_nothing(many):
     rows = tokens.pack(many, 8, range(len(many)))
     assert sorted(itertools.chain(*rows)) == list(range(len(many)))
     assert all(sum(many[index] for index in row) <= 8 or len(row) == 1 for row in rows)
+
+
+def test_too_few_epochs_go_on_until_the_least_steps_are_done():
+    conversations = [{"input_ids": [0] * length, "labels": [0] * length} for length in (5, 9, 4, 7)]
+    once = tokens.PackedRows(conversations, 10, 1, 1)
+    longer = tokens.PackedRows(conversations, 10, 1, 1, least=8)
+    assert longer.rows[: len(once)] == once.rows and len(longer) == 8
+    assert len(tokens.PackedRows(conversations, 10, 3, 1, least=2)) == 3 * len(once)
 
 
 @pytest.mark.parametrize("key_value_heads", [4, 2, 1])

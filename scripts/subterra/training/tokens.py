@@ -5,6 +5,7 @@ agent is about to speak" and "the agent has spoken" is the turn, whatever the te
 packed into rows of a fixed size, shuffled anew in every epoch, so that no token is padding.
 """
 
+import itertools
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -109,29 +110,26 @@ def pack(lengths: Sequence[int], size: int, order: Sequence[int]) -> list[list[i
     return rows + [row for _, row in waiting]
 
 
-def epochs(conversations: Sequence[Encoded], size: int, wanted: int, least_steps: int) -> int:
-    """Return how often to go through the conversations: as wanted, or more often where that is too few steps."""
-    tokens = sum(len(conversation["input_ids"]) for conversation in conversations)
-    return max(wanted, -(-least_steps * size // tokens))
-
-
 class PackedRows:
     """A dataset of rows for a Trainer: item i is the list of encoded conversations in row i.
 
     The rows of all epochs follow one another, so that the same step sees the same row in every run, and a run that
-    was killed goes on where it was.
+    was killed goes on where it was. Where the epochs are fewer than `least` rows, more begin, up to that number.
     """
 
-    def __init__(self, conversations: Sequence[Encoded], size: int, epochs: int, seed: int):
+    def __init__(self, conversations: Sequence[Encoded], size: int, epochs: int, seed: int, least: int = 0):
         self.conversations = conversations
         lengths = [len(conversation["input_ids"]) for conversation in conversations]
         self.rows: list[list[int]] = []
-        for epoch in range(epochs):
+        for epoch in itertools.count():
+            if epoch >= epochs and len(self.rows) >= least:
+                break
             order = list(range(len(conversations)))
             random.Random(f"{seed} {epoch}").shuffle(order)
-            self.rows += pack(lengths, size, order)
+            packed = pack(lengths, size, order)
+            self.rows += packed if epoch < epochs else packed[: least - len(self.rows)]
         self.tokens = sum(lengths)
-        self.fill = epochs * self.tokens / (size * len(self.rows)) if self.rows else 0.0
+        self.seen = sum(lengths[number] for row in self.rows for number in row)
 
     def __len__(self) -> int:
         return len(self.rows)

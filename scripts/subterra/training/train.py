@@ -55,8 +55,7 @@ def train_model(
     if not all(encoded):
         raise SubterraError(f"{train}, {valid}: no conversations to learn from or to measure on: ask for more of them")
     size = settings["tokens_per_step"]
-    epochs = tokens.epochs(encoded[0], size, settings["epochs"], settings["least_steps"])
-    rows = tokens.PackedRows(encoded[0], size, epochs, seed)
+    rows = tokens.PackedRows(encoded[0], size, settings["epochs"], seed, settings["least_steps"])
     held_out = tokens.PackedRows(encoded[1], size, 1, seed)
     shape = [folder_digest(base), canonical(model.config.to_dict()), code_digest(__name__)]
     run = Path(checkpoints) / digest([encoded, base, dict(settings), seed, *shape])
@@ -74,9 +73,9 @@ def train_model(
         "conversations": len(encoded[0]),
         "tokens": rows.tokens,
         "agent_tokens": sum(label != tokens.IGNORED for one in encoded[0] for label in one["labels"]),
-        "epochs": epochs,
+        "epochs": round(rows.seen / rows.tokens, 2),
         "steps": len(rows),
-        "row_fill": round(rows.fill, 4),
+        "row_fill": round(rows.seen / (size * len(rows)), 4),
         "best_step": trainer.state.best_global_step,
         "valid_loss": trainer.state.best_metric,
         "seconds": round(time.monotonic() - began, 1),
@@ -122,14 +121,17 @@ def has_bf16() -> bool:
 
 def _trainer(model, rows, held_out, settings: Mapping[str, Any], seed: int, run: Path) -> Trainer:
     every = max(1, -(-len(rows) // settings["evaluations"]))
+    rise = round(settings["warmup"] * len(rows))
+    fall = min(round(settings["decay"] * len(rows)), len(rows) - rise)
     arguments = TrainingArguments(
         output_dir=str(run),
         per_device_train_batch_size=1,
         per_device_eval_batch_size=1,
         num_train_epochs=1,
         learning_rate=settings["learning_rate"],
-        lr_scheduler_type="cosine",
-        warmup_steps=round(settings["warmup"] * len(rows)),
+        lr_scheduler_type="warmup_stable_decay",
+        warmup_steps=rise,
+        lr_scheduler_kwargs={"num_decay_steps": fall, "decay_type": "cosine"},
         max_grad_norm=1.0,
         bf16=has_bf16(),
         use_cpu=not torch.cuda.is_available(),
