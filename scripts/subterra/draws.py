@@ -1,0 +1,118 @@
+"""What is said on a path, and with which values: the steps of a path, held-out values, and the draw.
+
+Each value has a lot for each conversation and the highest wins (rendezvous hashing), so that a value that is added to
+a pool of n changes one draw in n + 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from subterra.flowchart import Flowchart
+from subterra.paths import Path
+from subterra.soundness import restrict
+from subterra.text import digest, fraction, names
+
+SMALLEST_POOL = 8  # pools below this keep all their values for training
+
+
+def hold_out_values(flowchart: Flowchart, share: float, seed: int) -> dict[str, tuple[str, ...]]:
+    """Return the values of each variable kept out of training: about `share` of them, by lot, never all.
+
+    A variable that a `where` looks at and a pool of fewer than SMALLEST_POOL keep all of theirs.
+    """
+    decisive = {name for node in flowchart.nodes.values() for way in node.ways for name in way.where}
+    found = {}
+    for name, pool in flowchart.variables.items():
+        open_to_lot = name not in decisive and len(pool) >= SMALLEST_POOL
+        drawn = tuple(v for v in pool if open_to_lot and fraction("value", seed, name, v) < share)
+        found[name] = drawn if len(drawn) < len(pool) else ()
+    return found
+
+
+def steps_of(flowchart: Flowchart, path: Path) -> list[str]:
+    """Return the names of the steps of a path: a node, or for a customer's node the way that is taken out of it."""
+    ways = [f"{source}->{target}" for source, target in pairwise(path)]
+    return [way if flowchart.speaks(node) == "user" else node for node, way in zip(path, [*ways, ""], strict=True)]
+
+
+def step_of(flowchart: Flowchart, name: str) -> dict:
+    """Return all that a teacher and the checks need to know of a step."""
+    source, _, target = name.partition("->")
+    node = flowchart.nodes[source]
+    way = flowchart.way(source, target) if target else None
+    return {
+        "node": source,
+        "speaker": node.speaker,
+        "prompt": node.prompt,
+        "when": way.when if way else "",
+        "says": list(way.says if way and way.says else node.says),
+        "demands": list(node.demands),
+    }
+
+
+class Draws:
+    """Draws the values of conversations."""
+
+    def __init__(self, flowchart: Flowchart, held_out: Mapping[str, Sequence[str]], seed: int):
+        self.flowchart, self.held_out, self.seed = flowchart, held_out, seed
+        self._number = {
+            (name, value): _number(name, value) for name, pool in flowchart.variables.items() for value in pool
+        }
+        self._spoken = {}
+
+    def has_held_out_values(self, row: dict) -> bool:
+        """Tell whether a path speaks a variable some of whose values are held out."""
+        return any(self.held_out[name] for name in self._spoken_on(steps_of(self.flowchart, row["nodes"])))
+
+    def of(self, row: dict, split: str, count: int, with_held_out_values: bool) -> list[dict]:
+        """Return `count` conversations of a path: id, path, split, nodes, steps, outcome and values."""
+        steps = steps_of(self.flowchart, row["nodes"])
+        spoken = self._spoken_on(steps)
+        allowed: dict[str, frozenset[str]] = {}
+        for source, target in pairwise(row["nodes"]):
+            allowed = restrict(allowed, self.flowchart.way(source, target).where) or {}
+        ids = [f"{row['path']}-{split}-{number}" for number in range(count)]
+        lots = np.array([_number(self.seed, name) for name in ids], dtype=np.uint64)
+        drawn = {name: self._draw(name, allowed.get(name), lots, with_held_out_values) for name in spoken}
+        facts = {
+            "path": row["path"],
+            "split": split,
+            "nodes": row["nodes"],
+            "outcome": row["outcome"],
+            "steps": steps,
+        }
+        return [
+            {"id": name, **facts, "values": {variable: values[number] for variable, values in drawn.items()}}
+            for number, name in enumerate(ids)
+        ]
+
+    def _draw(self, name: str, allowed: frozenset[str] | None, lots: np.ndarray, held_out: bool) -> list[str]:
+        kept = self.held_out[name]
+        pool = kept if held_out and kept else [v for v in self.flowchart.variables[name] if v not in kept]
+        pool = [value for value in pool if allowed is None or value in allowed]
+        numbers = np.array([self._number[name, value] for value in pool], dtype=np.uint64)
+        return [pool[best] for best in _mixed(lots[:, None] ^ numbers[None, :]).argmax(axis=1)]
+
+    def _spoken_on(self, steps: Sequence[str]) -> list[str]:
+        return sorted(set().union(*map(self._names, steps)))
+
+    def _names(self, step: str) -> frozenset[str]:
+        """Return the variables that a step may speak."""
+        if step not in self._spoken:
+            told = step_of(self.flowchart, step)
+            self._spoken[step] = frozenset(told["demands"]).union(*map(names, told["says"]))
+        return self._spoken[step]
+
+
+def _number(*parts: Any) -> int:
+    return int(digest(list(parts), 16), 16)
+
+
+def _mixed(numbers: np.ndarray) -> np.ndarray:
+    """Spread 64-bit numbers evenly (the finalizer of MurmurHash3)."""
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        numbers = (numbers ^ (numbers >> np.uint64(33))) * np.uint64(factor)
+    return numbers ^ (numbers >> np.uint64(33))
