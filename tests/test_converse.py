@@ -12,9 +12,9 @@ from subterra.cache import times_asked
 from subterra.checker import check_spec
 from subterra.conformance import says
 from subterra.converse import turns, write_shard
+from subterra.draws import steps_of
 from subterra.errors import SubterraError
 from subterra.models import builtin
-from subterra.draws import steps_of
 from subterra.text import fill
 from test_plan import DESK, plan_toy, shards, talks
 from toy_spec import TOY, changed, write
