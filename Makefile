@@ -32,7 +32,7 @@ run: setup
 	@snakemake --cores $(CORES)
 	@echo
 	@echo "Report:  results/report.html"
-	@for agent in $$(cd results && ls -d */ | tr -d /); do \
+	@for agent in $$(cd results && ls -d */gguf | cut -d / -f 1); do \
 		echo "$$agent:  models in results/$$agent/gguf/, talk to the best one by  make chat AGENT=$$agent"; done
 
 test: setup check

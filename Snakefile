@@ -9,6 +9,7 @@ include: "rules/train.smk"
 include: "rules/export.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/pretrain.smk"
 
 
 rule all:

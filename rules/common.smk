@@ -12,6 +12,7 @@ from subterra.config import check_base, check_config
 from subterra.errors import one_line
 from subterra.flowchart import Flowchart
 from subterra.plan import plan_agent, shard_name
+from subterra.pretraining.corpus import corpus_digest
 
 
 configfile: "config/config.yaml"

@@ -27,6 +27,7 @@ END = "<|im_end|>"
 SETTINGS = {
     "epochs": 2,
     "least_steps": 0,
+    "value_weight": 1.0,
     "tokens_per_step": 256,
     "optimizer": "muon",
     "learning_rate": 0.003,
@@ -102,7 +103,7 @@ DRINKS = ["latte", "mocha", "espresso", "cocoa", "chai", "matcha"]
 def loss_of(model, *encoded: tokens.Encoded) -> torch.Tensor:
     """Return the loss of a step over conversations, as a Trainer feeds them."""
     with torch.no_grad():
-        return model(**tokens.collate([list(encoded)])).loss
+        return tokens.weighted_loss(model, tokens.collate([list(encoded)]))
 
 
 # -- what has a label ------------------------------------------------------------------------------------------------
@@ -111,8 +112,8 @@ def loss_of(model, *encoded: tokens.Encoded) -> torch.Tensor:
 @pytest.mark.parametrize(("talk", "system"), [*((talk, SYSTEM) for talk in TALKS), ("customer first", "")])
 def test_labels_are_the_agents_words_each_with_the_token_that_ends_them(tokenizer, talk, system):
     encoded = tokens.encode(tokenizer, system, TALKS[talk])
-    assert len(encoded["input_ids"]) == len(encoded["labels"])
-    assert all(label in (tokens.IGNORED, token) for token, label in zip(*encoded.values(), strict=True))
+    pairs = zip(encoded["input_ids"], encoded["labels"], strict=True)
+    assert all(label in (tokens.IGNORED, token) for token, label in pairs)
     runs = itertools.groupby(encoded["labels"], key=lambda label: label == tokens.IGNORED)
     heard = [tokenizer.decode(list(run)) for ignored, run in runs if not ignored]
     assert heard == [turn["content"] + END for turn in TALKS[talk] if turn["role"] == "assistant"]
@@ -135,6 +136,26 @@ def test_the_agent_is_trained_to_speak_after_exactly_what_a_prompt_holds(tokeniz
             prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
             assert encoded["input_ids"][: len(prompt)] == prompt
             assert encoded["labels"][len(prompt) - 1] == tokens.IGNORED != encoded["labels"][len(prompt)]
+
+
+def test_the_values_that_the_agent_says_count_for_more_and_nothing_else_does(tokenizer):
+    turns = said("Which size?", "A small one, for 4 dollars.", "A small one for 4 dollars, is it? 44 is too much.")
+    turns = [turn | {"values": ["size", "price"] if number == 2 else []} for number, turn in enumerate(turns)]
+    draw = {"size": "A small one", "price": "4 dollars", "drink": "much"}
+    encoded = tokens.encode(tokenizer, SYSTEM, turns, draw, 3.0)
+    heavy = [token for token, weight in zip(encoded["input_ids"], encoded["weights"], strict=True) if weight == 3.0]
+    assert tokenizer.decode(heavy) == "A small one 4 dollars"
+    assert set(encoded["weights"]) == {1.0, 3.0}
+
+
+def test_a_label_that_counts_for_more_pulls_the_loss_towards_its_own(tokenizer):
+    model, encoded = tiny_model(), tokens.encode(tokenizer, SYSTEM, TALKS["agent first"])
+    places = [place for place, label in enumerate(encoded["labels"]) if label != tokens.IGNORED]
+    plain = loss_of(model, encoded).item()
+    one = [1e6 if place == places[3] else 1.0 for place in range(len(encoded["labels"]))]
+    logits = model(input_ids=torch.tensor([encoded["input_ids"]])).logits[0, places[3] - 1]
+    own = -logits.log_softmax(0)[encoded["labels"][places[3]]].item()
+    assert loss_of(model, encoded | {"weights": one}).item() == pytest.approx(own, abs=1e-3) != pytest.approx(plain)
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["alone", "packed"])
@@ -195,7 +216,7 @@ def test_a_template_of_another_shape_is_masked_as_well(tokenizer):
 
 
 def test_a_conversation_longer_than_the_base_reads_is_named(tokenizer):
-    row = {"id": "p-train-7", "turns": TALKS["agent first"]}
+    row = {"id": "p-train-7", "turns": TALKS["agent first"], "values": {}}
     length = len(tokens.encode_all(tokenizer, SYSTEM, [row], 2048)[0]["input_ids"])
     assert len(tokens.encode_all(tokenizer, SYSTEM, [row], length)) == 1
     with pytest.raises(SubterraError, match=f"conversation p-train-7 has {length} tokens"):

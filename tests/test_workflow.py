@@ -52,6 +52,13 @@ def test_nothing_changed_runs_nothing(tree):
     assert tree.times() == before
 
 
+def test_snakemakes_own_report_has_the_pictures_and_the_page(tree):
+    build = tree.build("--report", "report.html")
+    assert build.status == 0, build.told
+    report = tree.path("report.html").read_text()
+    assert all(name in report for name in ("flowchart.svg", "loss.svg", "results/tiny/report.html"))
+
+
 def test_comments_key_order_and_layout_of_spec_and_config_run_nothing(tree):
     for name in (SPEC, "tiny.yaml"):
         data = yaml.load(tree.path(name).read_text(), yaml.BaseLoader if name == SPEC else yaml.SafeLoader)

@@ -7,7 +7,9 @@ packed into rows of a fixed size, shuffled anew in every epoch, so that no token
 
 import itertools
 import random
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jinja2 import TemplateError
@@ -18,7 +20,7 @@ from subterra.errors import SubterraError
 IGNORED = -100
 OPEN_ROWS = 16  # rows that still take conversations while packing
 
-Encoded = dict[str, list[int]]
+Encoded = dict[str, list]
 
 
 def load_tokenizer(folder: str):
@@ -29,11 +31,14 @@ def load_tokenizer(folder: str):
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
-def encode(tokenizer, system: str, turns: Sequence[Mapping]) -> Encoded:
-    """Return {input_ids, labels} of a conversation, both of its length; labels are IGNORED outside the agent's turns.
+def encode(
+    tokenizer, system: str, turns: Sequence[Mapping], draw: Mapping[str, str] | None = None, value_weight: float = 1.0
+) -> Encoded:
+    """Return {input_ids, labels, weights} of a conversation, each of its length in tokens.
 
-    A label covers the turn's words and the token that ends it. Raises SubterraError where the template does not keep
-    what it wrote before when a turn is added.
+    Labels are IGNORED outside the agent's turns; inside, they cover the words and the token that ends the turn.
+    `weights` is what a label counts: `value_weight` where the agent says a value of the draw, else 1. Raises
+    SubterraError where the template does not keep what it wrote before when a turn is added.
     """
     talk = messages(system, turns)
     try:
@@ -41,13 +46,17 @@ def encode(tokenizer, system: str, turns: Sequence[Mapping]) -> Encoded:
     except (ValueError, TemplateError) as problem:
         raise SubterraError(f"the chat template of the base cannot write a conversation: {problem}") from None
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    spans = [
-        _span(tokenizer, talk[: index + 1], text) for index, turn in enumerate(talk) if turn["role"] == "assistant"
-    ]
-    return {
-        "input_ids": encoded["input_ids"],
-        "labels": _labels(encoded["input_ids"], encoded["offset_mapping"], spans),
-    }
+    ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+    labels, weights = [IGNORED] * len(ids), [1.0] * len(ids)
+    for index, turn in enumerate(turns, len(talk) - len(turns)):
+        if turn["role"] == "assistant":
+            span = _span(tokenizer, talk[: index + 1], text)
+            for place in _within(offsets, [span]):
+                labels[place] = ids[place]
+            values = [draw[name] for name in turn["values"]] if draw else []
+            for place in _within(offsets, _said(text, span, values)):
+                weights[place] = value_weight
+    return {"input_ids": ids, "labels": labels, "weights": weights}
 
 
 def _span(tokenizer, talk: list[dict], text: str) -> tuple[int, int]:
@@ -59,23 +68,26 @@ def _span(tokenizer, talk: list[dict], text: str) -> tuple[int, int]:
     return len(before), len(after)
 
 
-def _labels(ids: Sequence[int], offsets: Sequence[tuple[int, int]], spans: Iterable[tuple[int, int]]) -> list[int]:
-    labels = [IGNORED] * len(ids)
-    place = 0
+def _said(text: str, span: tuple[int, int], values: Iterable[str]) -> list[tuple[int, int]]:
+    """Return where values stand within a span of the text."""
+    found = [re.finditer(re.escape(value), text[slice(*span)]) for value in values]
+    return [(span[0] + match.start(), span[0] + match.end()) for matches in found for match in matches]
+
+
+def _within(offsets: Sequence[tuple[int, int]], spans: Iterable[tuple[int, int]]) -> Iterator[int]:
+    """Yield the tokens that end inside a span; they may begin with the space before it."""
+    ends = [end for _, end in offsets]
     for begin, end in spans:
-        while place < len(ids) and offsets[place][0] < begin:
-            place += 1
-        while place < len(ids) and offsets[place][0] < end:
-            labels[place] = ids[place]
-            place += 1
-    return labels
+        yield from range(bisect_right(ends, begin), bisect_right(ends, end))
 
 
-def encode_all(tokenizer, system: str, rows: Iterable[Mapping], longest: int) -> list[Encoded]:
+def encode_all(
+    tokenizer, system: str, rows: Iterable[Mapping], longest: int, value_weight: float = 1.0
+) -> list[Encoded]:
     """Encode conversation rows. Raises SubterraError for one longer than `longest` tokens."""
     found = []
     for row in rows:
-        encoded = encode(tokenizer, system, row["turns"])
+        encoded = encode(tokenizer, system, row["turns"], row["values"], value_weight)
         if len(encoded["input_ids"]) > longest:
             raise SubterraError(
                 f"conversation {row['id']} has {len(encoded['input_ids']):,} tokens and the base reads {longest:,}: "
@@ -141,13 +153,30 @@ class PackedRows:
 def collate(rows: Sequence[Sequence[Encoded]]) -> dict[str, Any]:
     """Lay rows end to end: (1, tokens) ids, labels and positions from 0, and where each conversation begins.
 
-    The model is asked for logits only where the next token has a label: `logits_to_keep` holds these places, and
-    `shift_labels` (1, places) the labels that follow them.
+    The model is asked for logits only where the next token has a label: `logits_to_keep` (places,) holds where, and
+    `shift_labels` and `weights` (1, places) the labels that follow and what they count.
     """
+    import torch
     from transformers import DataCollatorWithFlattening
 
     flat = [conversation for row in rows for conversation in row]
     batch = DataCollatorWithFlattening(return_flash_attn_kwargs=True)(flat)
+    weights = torch.tensor([weight for conversation in flat for weight in conversation["weights"]])
     following = batch["labels"][0, 1:]
     places = (following != IGNORED).nonzero()[:, 0]
-    return {**batch, "logits_to_keep": places, "shift_labels": following[places][None]}
+    return {
+        **batch,
+        "logits_to_keep": places,
+        "shift_labels": following[places][None],
+        "weights": weights[1:][places][None],
+    }
+
+
+def weighted_loss(model, batch: Mapping[str, Any]):
+    """Return the mean loss (a scalar) of the labels of a batch that `collate` made, each by its weight."""
+    from torch.nn.functional import cross_entropy
+
+    inputs = {key: value for key, value in batch.items() if key not in ("labels", "shift_labels", "weights")}
+    logits = model(**inputs).logits[0].float()
+    losses = cross_entropy(logits, batch["shift_labels"][0], reduction="none")
+    return (losses * batch["weights"][0]).sum() / batch["weights"].sum()

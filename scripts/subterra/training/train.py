@@ -20,6 +20,8 @@ from subterra.training import attention, tokens
 from subterra.training.optimizer import optimizer
 
 STATE = "trainer_state.json"
+# Of a base without weights. At the usual 0.02 a word drowns in what the layers add, and is learned to be repeated late.
+EMBEDDING_STD = 0.2
 
 
 def train_model(
@@ -49,8 +51,8 @@ def train_model(
     model, tokenizer = load_base(base)
     longest = model.config.max_position_embeddings
     encoded = [
-        tokens.encode_all(tokenizer, system, records.read_table(file, records.CONVERSATION), longest)
-        for file in (train, valid)
+        tokens.encode_all(tokenizer, system, records.read_table(file, records.CONVERSATION), longest, weight)
+        for file, weight in ((train, settings["value_weight"]), (valid, 1.0))
     ]
     if not all(encoded):
         raise SubterraError(f"{train}, {valid}: no conversations to learn from or to measure on: ask for more of them")
@@ -59,10 +61,10 @@ def train_model(
     held_out = tokens.PackedRows(encoded[1], size, 1, seed)
     shape = [folder_digest(base), canonical(model.config.to_dict()), code_digest(__name__)]
     run = Path(checkpoints) / digest([encoded, base, dict(settings), seed, *shape])
-    trainer = _trainer(model, rows, held_out, settings, seed, run)
-    trainer.train(resume_from_checkpoint=_last_whole(run))
+    trainer = make_trainer(model, rows, held_out, settings, seed, run)
+    trainer.train(resume_from_checkpoint=last_whole(run))
     history = losses(trainer.state.log_history)
-    _save(trainer.model, tokenizer, Path(out))
+    save_model(trainer.model, tokenizer, Path(out))
     records.write_table(history, records.LOSS, out_loss)
     draw_curve(history, out_curve)
     facts = {
@@ -95,7 +97,9 @@ def load_base(base: str):
         attend = {"attn_implementation": attention.register(), "dtype": torch.float32}
         if any(Path(folder).glob("*.safetensors")):
             return AutoModelForCausalLM.from_pretrained(folder, **attend), tokenizer
-        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), **attend), tokenizer
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), **attend)
+        torch.nn.init.normal_(model.get_input_embeddings().weight, std=EMBEDDING_STD)
+        return model, tokenizer
     except (OSError, ValueError, KeyError, SafetensorError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise SubterraError(f"base: '{base}': no model can be loaded from it ({reason})") from None
@@ -119,7 +123,8 @@ def has_bf16() -> bool:
     return torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()
 
 
-def _trainer(model, rows, held_out, settings: Mapping[str, Any], seed: int, run: Path) -> Trainer:
+def make_trainer(model, rows, held_out, settings: Mapping[str, Any], seed: int, run: Path) -> Trainer:
+    """Return a Trainer over two data sets of rows that keeps its last and its best checkpoint in `run`."""
     every = max(1, -(-len(rows) // settings["evaluations"]))
     rise = round(settings["warmup"] * len(rows))
     fall = min(round(settings["decay"] * len(rows)), len(rows) - rise)
@@ -152,7 +157,7 @@ def _trainer(model, rows, held_out, settings: Mapping[str, Any], seed: int, run:
         report_to="none",
         seed=seed,
     )
-    trainer = Trainer(
+    trainer = RowTrainer(
         model=model,
         args=arguments,
         train_dataset=rows,
@@ -166,6 +171,15 @@ def _trainer(model, rows, held_out, settings: Mapping[str, Any], seed: int, run:
     )
     trainer.pop_callback(transformers.PrinterCallback)
     return trainer
+
+
+class RowTrainer(Trainer):
+    """A Trainer of packed rows, whose labels have weights."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Return the loss; there are no outputs to return, since nothing looks at them."""
+        loss = tokens.weighted_loss(model, inputs)
+        return (loss, {}) if return_outputs else loss
 
 
 class Told(TrainerCallback):
@@ -197,7 +211,7 @@ class Told(TrainerCallback):
         print(text, file=sys.stderr, flush=True)
 
 
-def _last_whole(run: Path) -> str | None:
+def last_whole(run: Path) -> str | None:
     """Return the last checkpoint that was written to its end; torn ones are removed."""
     whole = []
     for folder in run.glob("checkpoint-*"):
@@ -243,7 +257,7 @@ def draw_curve(history: list[dict], out: str | Path) -> None:
     write_whole(out, picture.getvalue())
 
 
-def _save(model, tokenizer, out: Path) -> None:
+def save_model(model, tokenizer, out: Path) -> None:
     """Write the model folder whole: beside, then renamed."""
     beside = out.with_name(f".{out.name}.new")
     shutil.rmtree(beside, ignore_errors=True)

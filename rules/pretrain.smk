@@ -1,0 +1,36 @@
+"""A base that speaks and copies is pretrained on dialogues that grammars make up. Not part of `all`.
+
+Required: nothing. Written: results/bases/embedded/model/ (a Hugging Face folder), pretraining.json, loss.parquet.
+A run that was killed goes on from its last checkpoint.
+"""
+
+
+rule embedded_base:
+    input:
+        "results/bases/embedded/model",
+    message:
+        "The base is in {input}: name it as `base` in the config."
+
+
+rule pretrain_base:
+    output:
+        model=directory("results/bases/embedded/model"),
+        facts="results/bases/embedded/pretraining.json",
+        loss="results/bases/embedded/loss.parquet",
+    log:
+        "logs/bases/embedded.log",
+    benchmark:
+        "benchmarks/bases/embedded.tsv"
+    conda:
+        "../envs/subterra.yaml"
+    threads: workflow.cores
+    params:
+        settings=ordered(config["pretraining"]),
+        seed=config["seed"],
+        checkpoints=f"{config['cache']}/pretraining",
+        corpus=corpus_digest(),
+        code=code_digest("subterra.pretraining.pretrain"),
+    message:
+        "Pretrain the embedded base; progress in {log}"
+    script:
+        "../scripts/pretrain_base.py"

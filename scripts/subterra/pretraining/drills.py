@@ -1,0 +1,153 @@
+"""Drills in chat form: repeating, looking up, keeping notes, hearing what is wanted, saying it another way.
+
+Each takes the sample's random source and returns {system, turns} as dialogues do.
+"""
+
+import random
+from collections.abc import Callable
+
+from subterra.pretraining import words
+from subterra.pretraining.dialogues import paraphrases, utterance
+from subterra.pretraining.procedures import acts, topics
+
+Lines = list[tuple[str, str]]
+ASSISTANT = (
+    "You are a helpful assistant.",
+    "Do as you are told.",
+    "",
+    "Listen well and answer briefly.",
+    "A memory test.",
+)
+ACTS = tuple(acts())
+
+
+def value(rng: random.Random) -> str:
+    """Return a value of any kind."""
+    return words.MAKERS[rng.choice(tuple(words.MAKERS))](rng)
+
+
+def nouns() -> list[str]:
+    """Return the names of all slots: known words to put beside new ones."""
+    return [label for slot in topics()["slots"].values() for label in slot["label"]]
+
+
+def repeat(rng: random.Random) -> dict:
+    """Words or values in a row, said back; each round as long or longer."""
+    ask = rng.choice(("Repeat after me: {}", "Say this: {}", "{}", "Copy: {}", "Please say back to me: {}"))
+    reply = rng.choice(("{}", "{}", "You said: {}", "Here it is: {}"))
+    lines: Lines = []
+    for length in range(rng.randint(1, 4), rng.randint(5, 9)):
+        make = rng.choice((value, words.pseudo_word, lambda source: source.choice(nouns())))
+        row = rng.choice((" ", ", ", " - ")).join(make(rng) for _ in range(length))
+        if rng.random() < 0.2:
+            row = f"{row}; {row}"
+        lines.append((ask.format(row), reply.format(row)))
+    return _chat(rng.choice(ASSISTANT), lines)
+
+
+def look_up(rng: random.Random) -> dict:
+    """A list of keys and values, in the system prompt or from the user, then questions about it."""
+    keys = rng.sample(nouns(), rng.randint(3, 7))
+    if rng.random() < 0.5:
+        keys = [words.pseudo_word(rng) for _ in keys]
+    table = {key: value(rng) for key in keys}
+    text = rng.choice(("; ", ", ", "\n")).join(f"{key}: {found}" for key, found in table.items())
+    ask = rng.choice(("What is the {}?", "{}?", "Tell me the {}.", "Which {} is on the list?", "And the {}?"))
+    reply = rng.choice(("{1}", "{1}.", "The {0} is {1}.", "{0}: {1}"))
+    questions = [(ask.format(key), reply.format(key, table[key])) for key in rng.choices(keys, k=rng.randint(2, 7))]
+    if rng.random() < 0.5:
+        return _chat(f"Answer from this list. {text}", questions)
+    return _chat(rng.choice(ASSISTANT), [(f"Here is a list. {text}", "Noted."), *questions])
+
+
+def notes(rng: random.Random) -> dict:
+    """Facts told one by one, some of them changed later, with talk in between; then all or one are asked."""
+    told: dict[str, str] = {}
+    lines: Lines = []
+    labels = rng.sample(nouns(), rng.randint(2, 6))
+    tell = rng.choice(("The {} is {}.", "My {}: {}.", "Note the {}: {}.", "{} = {}"))
+    noted = rng.choice(("Noted: {1}.", "Got it, {0} {1}.", "Okay.", "{1}, I have it."))
+    for label in labels + rng.sample(labels, rng.randint(0, 2)):
+        changed = label in told
+        told[label] = value(rng)
+        start = rng.choice(("Correction. ", "Sorry, that changed. ", "New: ")) if changed else ""
+        lines.append((start + tell.format(label, told[label]), noted.format(label, told[label])))
+        if rng.random() < 0.25:
+            act = rng.choice(("off_topic", "wait", "complain", "ask_why"))
+            lines.append((utterance(rng, act), rng.choice(("I am here for your notes.", "Let us go on.", "Go on."))))
+    for label in rng.sample(labels, rng.randint(1, len(labels))):
+        lines.append((rng.choice(("What was the {}?", "The {}, please?")).format(label), f"{told[label]}."))
+    summary = rng.choice((", ", "; ", " and ")).join(f"{label} {told[label]}" for label in labels)
+    lines.append((rng.choice(("Sum it up.", "What do you have?", "Read me all of it.")), f"In short: {summary}."))
+    return _chat(rng.choice(("You keep notes.", "", "You write down what people say.")), lines)
+
+
+def signs(rng: random.Random) -> dict:
+    """The system prompt gives a sign for each of a few acts; the customer acts, the agent answers with the sign."""
+    chosen = rng.sample(ACTS, rng.randint(2, 7))
+    make = rng.choice((words.pseudo_word, words.code, words.title))
+    sign = {act: make(rng) for act in chosen}
+    lead = rng.choice(("If the customer {}, say {}.", "{}: {}.", "When somebody {}, answer {}."))
+    rules = " ".join(lead.format(rng.choice(acts()[act]), sign[act]) for act in chosen)
+    heard = rng.choices(chosen, k=rng.randint(3, 8))
+    return _chat(f"Answer with a sign. {rules}", [(utterance(rng, act), sign[act]) for act in heard])
+
+
+def hear(rng: random.Random) -> dict:
+    """Quoted customers: what do they want?"""
+    ask = rng.choice(('"{}" What does this customer do?', "A customer says: {}", 'Explain: "{}"', "{}"))
+    system = rng.choice(("Say what the customer means.", "You explain what customers want.", "Name the wish."))
+    reply = rng.choice(("The customer {}.", "Somebody who {}.", "{}"))
+    heard = rng.choices(ACTS, k=rng.randint(2, 6))
+    return _chat(system, [(ask.format(utterance(rng, act)), reply.format(rng.choice(acts()[act]))) for act in heard])
+
+
+def same(rng: random.Random) -> dict:
+    """Two customers: do they want the same?"""
+    lines: Lines = []
+    for _ in range(rng.randint(2, 5)):
+        one, two = (rng.choice(ACTS),) * 2 if rng.random() < 0.5 else rng.sample(ACTS, 2)
+        reply = f"Yes, one who {acts()[one][0]}." if one == two else f"No. One {acts()[one][0]}, one {acts()[two][0]}."
+        lines.append((f"A: {utterance(rng, one)}\nB: {utterance(rng, two)}", reply))
+    return _chat("Do both customers want the same?", lines)
+
+
+def rephrase(rng: random.Random) -> dict:
+    """The same act in other words, with no value that was not there before."""
+    ask = rng.choice(("Say it differently: {}", "In other words? {}", "{}"))
+    lines: Lines = []
+    for act in rng.choices(ACTS, k=rng.randint(2, 5)):
+        said, *others = paraphrases(rng, act, 4)
+        lines += [(ask.format(said["content"]), other["content"]) for other in others if not other["own"]][:1]
+    return _chat("Rephrase what customers say.", lines or [(ask.format("Yes."), "I confirm.")])
+
+
+def compare(rng: random.Random) -> dict:
+    """Which of two numbers is more, or less; close ones as often as far ones."""
+    lines: Lines = []
+    for _ in range(rng.randint(2, 7)):
+        one = rng.randint(10, 9999)
+        two = max(1, one + rng.choice((-1, 1)) * rng.choice((1, 10, 50, 100, 500, 1000, 3000)))
+        more = rng.random() < 0.5
+        found = max(one, two) if more else min(one, two)
+        lines.append((f"Which is {'more' if more else 'less'}, {one} or {two}?", f"{found}."))
+    return _chat(rng.choice(ASSISTANT), lines)
+
+
+DRILLS: dict[Callable[[random.Random], dict], float] = {
+    repeat: 3, look_up: 3, notes: 4, signs: 5, hear: 3, same: 1.5, rephrase: 2, compare: 0.5
+}  # fmt: skip
+
+
+def drill(rng: random.Random) -> dict:
+    """Return one drill, drawn by its share."""
+    return rng.choices(list(DRILLS), list(DRILLS.values()))[0](rng)
+
+
+def _chat(system: str, lines: Lines) -> dict:
+    turns = [
+        {"role": role, "content": content, "values": [], "own": []}
+        for line in lines
+        for role, content in zip(("user", "assistant"), line, strict=True)
+    ]
+    return {"system": system, "turns": turns}

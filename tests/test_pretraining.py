@@ -1,0 +1,220 @@
+"""The corpus for the embedded base: repeatable, honest about values, rich, and nothing in it is from specs/."""
+
+import doctest
+import json
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import islice, pairwise
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from subterra.pretraining import grammar, words
+from subterra.pretraining import pretrain as pretraining
+from subterra.pretraining.corpus import sample, stream
+from subterra.pretraining.dialogues import utterance
+from subterra.pretraining.grammar import Grammar
+from subterra.pretraining.procedures import acts
+from subterra.records import read_table
+from subterra.training.tokens import encode
+from subterra.training.train import load_base
+
+ROOT = Path(__file__).parents[1]
+SPECS = sorted((ROOT / "specs").glob("*.yaml"))
+WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?|_")
+DATE = re.compile(r"\d|(January|February|March|April|May|June|July|August|September|October|November|December)")
+
+
+@pytest.fixture(scope="module")
+def corpus() -> list[dict]:
+    return list(islice(stream(11), 3000))
+
+
+def test_the_same_seed_is_the_same_stream_in_another_process():
+    program = "import json; from subterra.pretraining.corpus import sample as s; print(json.dumps([s(5, 7), s(5, 8)]))"
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT / "scripts", capture_output=True, text=True, check=True
+    )
+    assert json.loads(run.stdout) == [sample(5, 7), sample(5, 8)]
+
+
+def test_workers_share_a_stream_and_it_goes_on_anywhere():
+    whole = list(islice(stream(3), 8))
+    assert [list(islice(stream(3, worker, 2), 4)) for worker in range(2)] == [whole[0::2], whole[1::2]]
+    assert list(islice(stream(3, first=5), 3)) == whole[5:]
+    assert sample(3, 0) != sample(4, 0)
+
+
+def test_turns_alternate_and_the_agent_has_the_last_word(corpus):
+    for talk in corpus:
+        roles = [turn["role"] for turn in talk["turns"]]
+        assert roles[-1] == "assistant" and all(one != two for one, two in pairwise(roles))
+        assert all(turn["content"] and "{" not in turn["content"] for turn in talk["turns"])
+    firsts = [talk["turns"][0]["role"] for talk in corpus]
+    assert 0.2 < firsts.count("assistant") / len(firsts) < 0.8
+
+
+def test_what_an_agent_takes_up_again_was_said_before(corpus):
+    for talk in corpus:
+        before = talk["system"]
+        for turn in talk["turns"]:
+            assert all(value in before for value in turn["values"]), turn
+            assert all(value in turn["content"] for value in turn["values"] + turn["own"]), turn
+            before += " " + turn["content"]
+
+
+def test_conversations_are_as_long_as_real_ones(corpus):
+    talks = [talk for talk in corpus if talk["kind"] != "drill"]
+    lengths = [sum(len(turn["content"].split()) for turn in talk["turns"]) for talk in talks]
+    assert 150 < sum(lengths) / len(lengths) < 250
+    assert max(lengths) > 400
+
+
+def test_invented_values_do_not_come_again(corpus):
+    own = [value for talk in corpus for turn in talk["turns"] for value in set(turn["own"])]
+    names = [value for value in own if value[0].isupper() and not DATE.search(value)]
+    names = [name for name in names if name not in words.FIRST_NAMES]
+    assert len(names) > 2000 and len(set(names)) / len(names) > 0.95
+
+
+def test_no_six_words_of_a_spec_are_in_the_corpus(corpus):
+    theirs = {six for spec in SPECS for line in lines(yaml.safe_load(spec.read_text())) for six in sixes(line)}
+    assert theirs
+    for talk in corpus:
+        for turn in [{"content": talk["system"], "values": [], "own": []}, *talk["turns"]]:
+            text = turn["content"]
+            for value in sorted(turn["values"] + turn["own"], key=len, reverse=True):
+                text = text.replace(value, "_")
+            assert not sixes(text) & theirs, text
+
+
+def test_no_name_of_a_spec_is_in_the_corpus(corpus):
+    said = {word for talk in corpus for turn in talk["turns"] for word in re.findall(r"\w+", turn["content"])}
+    text = " ".join(turn["content"].lower() for talk in corpus for turn in talk["turns"])
+    for spec in SPECS:
+        for values in yaml.safe_load(spec.read_text())["variables"].values():
+            for value in values if isinstance(values, list) else []:
+                if " " in str(value) and not DATE.search(value):
+                    assert value.lower() not in text
+                elif str(value)[0].isupper():
+                    assert value not in said
+
+
+def test_no_word_is_a_city_by_chance():
+    rng = random.Random(1)
+    assert not {words.pseudo_word(rng) for _ in range(20_000)} & words.CITIES
+
+
+@pytest.mark.parametrize("act", acts())
+def test_an_act_has_many_forms(act):
+    rng = random.Random(act)
+    assert len({utterance(rng, act) for _ in range(600)}) > 0.8 * 600
+
+
+def test_acts_are_told_apart_by_their_words():
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    rng = random.Random(2)
+    known, fresh = ([(utterance(rng, act), act) for act in acts() for _ in range(count)] for count in (200, 25))
+    bag = CountVectorizer(binary=True, min_df=2, token_pattern=r"[\w']+")
+    model = LogisticRegression(max_iter=60, C=3).fit(
+        bag.fit_transform([text for text, _ in known]), [a for _, a in known]
+    )
+    assert model.score(bag.transform([text for text, _ in fresh]), [act for _, act in fresh]) > 0.9
+
+
+def test_the_examples_of_the_grammar_are_true():
+    assert doctest.testmod(grammar).failed == 0
+
+
+def test_a_grammar_with_a_hole_is_refused(tmp_path):
+    file = tmp_path / "toy.grammar"
+    file.write_text("greet: says hello\n  [hi|hello] <whom>[, [dear |]{name}|].\nwhom:\n  you\n")
+    toy = Grammar(file)
+    drawn = {toy.draw(random.Random(seed), "greet") for seed in range(200)}
+    assert len(drawn) == toy.forms("greet") == 6 and "hi you, dear {name}." in drawn
+    for text, complaint in (("a:\n  <b>\n", "no such rule"), ("a:\n  [b|c\n", "not closed")):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=complaint):
+            Grammar(file)
+
+
+def lines(spec) -> Iterator[str]:
+    """Yield what a spec says, asks of the teacher, or tells the agent."""
+    if isinstance(spec, dict):
+        for key, inner in spec.items():
+            if key in ("says", "prompt", "system"):
+                yield from [inner] if isinstance(inner, str) else inner
+            else:
+                yield from lines(inner)
+    elif isinstance(spec, list):
+        for inner in spec:
+            yield from lines(inner)
+
+
+def sixes(text: str) -> set[tuple[str, ...]]:
+    """Return every run of six words, values masked by _, at least four of them words."""
+    said = WORD.findall(re.sub(r"\{\w+\}", "_", text).lower())
+    runs = zip(*(said[start:] for start in range(6)), strict=False)
+    return {run for run in runs if run.count("_") < 3}
+
+
+# -- pretraining ---------------------------------------------------------------------------------------------------
+
+TINY = {
+    "vocabulary": 512,
+    "shape": {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2},
+    "steps": 12,
+    "held_out_rows": 1,
+    "tokens_per_step": 1024,
+    "optimizer": "muon",
+    "learning_rate": 0.01,
+    "weight_decay": 0.1,
+    "warmup": 0.1,
+    "decay": 0.3,
+    "evaluations": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pretrained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretraining, "TOKENIZER_SAMPLES", 200)
+        files = {"out_json": folder / "facts.json", "out_loss": folder / "loss.parquet"}
+        pretraining.pretrain(
+            folder / "model", **files, settings=TINY, seed=1, checkpoints=folder / "checkpoints", threads=1
+        )
+    return folder
+
+
+def test_pretraining_lowers_the_loss_and_writes_a_base_in_bf16(pretrained):
+    losses = [row["train_loss"] for row in read_table(pretrained / "loss.parquet") if row["train_loss"]]
+    assert losses[-1] < 0.8 * losses[0]
+    with safe_open(pretrained / "model" / "model.safetensors", "pt") as weights:
+        assert {str(weights.get_tensor(name).dtype) for name in weights.keys()} == {"torch.bfloat16"}  # noqa: SIM118
+    assert json.loads((pretrained / "facts.json").read_text())["steps"] == TINY["steps"]
+    assert not list((pretrained / "checkpoints").iterdir())
+
+
+def test_what_was_pretrained_can_be_fine_tuned(pretrained):
+    model, tokenizer = load_base(str(pretrained / "model"))
+    assert next(model.parameters()).dtype == torch.float32
+    assert encode(tokenizer, "", [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}])[
+        "labels"
+    ]
+
+
+def test_rows_of_the_corpus_are_full_and_never_the_same(pretrained):
+    _, tokenizer = load_base(str(pretrained / "model"))
+    rows = pretraining.CorpusRows(tokenizer, seed=1, size=4096, rows=4)
+    packed = [[talk["input_ids"] for talk in rows[index]] for index in range(4)]
+    assert packed == [[talk["input_ids"] for talk in rows[index]] for index in range(4)]
+    assert all(2048 < sum(map(len, row)) <= 4096 for row in packed)
+    assert len({tuple(ids) for row in packed for ids in row}) == sum(map(len, packed))
