@@ -32,3 +32,5 @@ for agent in AGENTS:
         input:
             made_first(agent),
             products(agent),
+        message:
+            agent + " is built."

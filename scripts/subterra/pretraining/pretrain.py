@@ -15,7 +15,7 @@ from subterra.code import code_digest
 from subterra.pretraining.corpus import corpus_digest, sample
 from subterra.text import digest, pretty, write_whole
 from subterra.training import base, tokens
-from subterra.training.train import has_bf16, last_whole, load_base, losses, make_trainer, save_model
+from subterra.training.train import last_whole, load_base, losses, make_trainer, run_facts, save_model
 
 SAMPLES_A_ROW = 1_000  # more than a row holds: rows draw from parts of the corpus that do not meet
 TOKENIZER_SAMPLES = 20_000
@@ -87,15 +87,7 @@ def pretrain(
     trainer.train(resume_from_checkpoint=last_whole(run / "checkpoints"))
     save_model(trainer.model.to(torch.bfloat16), tokenizer, Path(out))
     records.write_table(losses(trainer.state.log_history), records.LOSS, out_loss)
-    facts = {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "steps": len(rows),
-        "tokens": len(rows) * size,
-        "precision": "bf16" if has_bf16() else "fp32",
-        "best_step": trainer.state.best_global_step,
-        "valid_loss": trainer.state.best_metric,
-        "seconds": round(time.monotonic() - began, 1),
-    }
+    facts = {"tokens": len(rows) * size, **run_facts(trainer, began)}
     write_whole(out_json, pretty(facts))
     shutil.rmtree(run, ignore_errors=True)
     return facts

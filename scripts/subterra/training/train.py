@@ -69,18 +69,13 @@ def train_model(
     draw_curve(history, out_curve)
     facts = {
         "base": base,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "optimizer": settings["optimizer"],
-        "precision": "bf16" if has_bf16() else "fp32",
         "conversations": len(encoded[0]),
         "tokens": rows.tokens,
         "agent_tokens": sum(label != tokens.IGNORED for one in encoded[0] for label in one["labels"]),
         "epochs": round(rows.seen / rows.tokens, 2),
-        "steps": len(rows),
         "row_fill": round(rows.seen / (size * len(rows)), 4),
-        "best_step": trainer.state.best_global_step,
-        "valid_loss": trainer.state.best_metric,
-        "seconds": round(time.monotonic() - began, 1),
+        **run_facts(trainer, began),
     }
     write_whole(out_json, pretty(facts))
     shutil.rmtree(run, ignore_errors=True)
@@ -171,6 +166,18 @@ def make_trainer(model, rows, held_out, settings: Mapping[str, Any], seed: int, 
     )
     trainer.pop_callback(transformers.PrinterCallback)
     return trainer
+
+
+def run_facts(trainer: Trainer, began: float) -> dict:
+    """Return what is told of a finished run: parameters, precision, steps, the best one, its loss, and seconds."""
+    return {
+        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "precision": "bf16" if has_bf16() else "fp32",
+        "steps": trainer.state.max_steps,
+        "best_step": trainer.state.best_global_step,
+        "valid_loss": trainer.state.best_metric,
+        "seconds": round(time.monotonic() - began, 1),
+    }
 
 
 class RowTrainer(Trainer):
