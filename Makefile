@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)/scripts
 help:
 	@echo "make run      set up, then build everything: snakemake --cores all"
 	@echo "make test     set up, then run the tests and the style checks"
-	@echo "make chat     talk to a compiled agent: make chat AGENT=travel_booking"
+	@echo "make chat     talk to a compiled agent: make chat AGENT=travel_booking ARGS="--temperature 0.7""
 	@echo "make check    the style checks alone"
 	@echo "make clean    remove what was built; .cache/ and the environment stay"
 
@@ -45,7 +45,7 @@ check: setup
 	@snakemake --lint
 
 chat: setup
-	@python -m subterra.chat results/$(AGENT)/gguf
+	@python -m subterra.chat results/$(AGENT)/gguf $(ARGS)
 
 clean:
 	@rm -rf results logs benchmarks/*/ .snakemake

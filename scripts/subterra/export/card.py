@@ -116,7 +116,7 @@ def _parity(parity: dict | None) -> str:
 
 
 OPENINGS = {
-    "agent": "The agent learned to speak first, after its prompt alone. `subterra.chat` lets it, the Modelfile brings\n"
+    "agent": "The agent learned to speak first, after its prompt alone. `make chat` lets it, the Modelfile brings\n"
     "its greeting along; elsewhere ask for one turn before the user's first.",
     "user": "The user speaks first.",
 }
@@ -129,7 +129,7 @@ def _usage(agent: str, best: str, opens: str) -> str:
 {OPENINGS[opens]}
 
 ```sh
-python -m subterra.chat {best}             # Subterra: reads the prompt from the file
+make chat AGENT={agent}             # in a checkout of Subterra: reads the prompt from the file
 llama-cli -m {best} --jinja --temp 0       # llama.cpp: give it the prompt above with -sys
 ollama create {agent} -f Modelfile && ollama run {agent}
 ```
