@@ -21,7 +21,7 @@ setup: $(VENV)/.ready
 
 # llama.cpp is compiled from source, without its image part; that takes most of the time.
 $(VENV)/.ready: envs/requirements.txt envs/constraints.txt
-	@echo "Setting up $(VENV): about 7 minutes on two cores, once."
+	@echo "Setting up $(VENV): about 5 minutes on two cores, once."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 	@CMAKE_ARGS="$${CMAKE_ARGS:--DLLAVA_BUILD=OFF}" $(BIN)/python -m pip install --quiet --disable-pip-version-check \
