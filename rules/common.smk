@@ -44,7 +44,7 @@ def ordered(section):
 @cache
 def flowchart(agent):
     """The checked procedure of an agent."""
-    return Flowchart.from_json(Path(f"results/{agent}/flowchart.json").read_text(encoding="utf-8"))
+    return Flowchart.read(f"results/{agent}/flowchart.json")
 
 
 def behind_dataset(pattern, **lists):

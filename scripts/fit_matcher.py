@@ -1,7 +1,5 @@
 """dataset/{train,test}.parquet -> evaluation/matcher.joblib and how well it hears."""
 
-from pathlib import Path
-
 from subterra import matcher
 from subterra.dataset import agent_turns, customer_words
 from subterra.errors import one_line
@@ -10,7 +8,7 @@ from subterra.records import CONVERSATION, read_table
 from subterra.text import pretty, write_whole
 
 with one_line(snakemake.log[0]):
-    flowchart = Flowchart.from_json(Path(snakemake.input.flowchart).read_text(encoding="utf-8"))
+    flowchart = Flowchart.read(snakemake.input.flowchart)
     train, test = (read_table(file, CONVERSATION) for file in (snakemake.input.train, snakemake.input.test))
     values = {value for pool in flowchart.variables.values() for value in pool}
     seed = snakemake.params.seed

@@ -1,7 +1,5 @@
 """evaluation/{condition}/{temperature}/dialogues.parquet -> scores.parquet beside it."""
 
-from pathlib import Path
-
 from subterra import matcher
 from subterra.conformance import score_dialogues
 from subterra.errors import one_line
@@ -10,7 +8,7 @@ from subterra.records import CONVERSATION, DIALOGUE, SCORE, read_table, write_ta
 
 with one_line(snakemake.log[0]):
     scores = score_dialogues(
-        Flowchart.from_json(Path(snakemake.input.flowchart).read_text(encoding="utf-8")),
+        Flowchart.read(snakemake.input.flowchart),
         read_table(snakemake.input.scenarios, CONVERSATION),
         read_table(snakemake.input.dialogues, DIALOGUE),
         matcher.load(snakemake.input.matcher),

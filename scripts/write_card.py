@@ -11,7 +11,7 @@ from subterra.flowchart import Flowchart
 from subterra.text import write_whole
 
 with one_line(snakemake.log[0]):
-    flowchart = Flowchart.from_json(Path(snakemake.input.flowchart).read_text(encoding="utf-8"))
+    flowchart = Flowchart.read(snakemake.input.flowchart)
     training = json.loads(Path(snakemake.input.facts).read_text(encoding="utf-8"))
     ggufs = dict(zip(snakemake.params.quants, map(Path, snakemake.input.ggufs), strict=True))
     best = ggufs[preferred(list(ggufs))]

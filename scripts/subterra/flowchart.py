@@ -6,6 +6,7 @@ Two specs that say the same (other comments, key order, layout) have the same ca
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from subterra.text import canonical, digest, names
 
@@ -116,6 +117,11 @@ class Flowchart:
         }
         head = {"agent": self.agent, "title": self.title, "system": self.system, "start": self.start}
         return canonical({**head, "paths": {"rule": self.rule}, "variables": _lists(self.variables), "nodes": nodes})
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Flowchart":
+        """Read a file that holds the canonical form."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
     @classmethod
     def from_json(cls, text: str) -> "Flowchart":

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from itertools import count
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import transformers
 
 from subterra import records
 from subterra.code import code_digest
-from subterra.pretraining.corpus import corpus_digest, sample
+from subterra.dialogue import messages
+from subterra.pretraining.corpus import corpus_digest, stream
 from subterra.text import digest, pretty, write_whole
 from subterra.training import base, tokens
 from subterra.training.train import last_whole, load_base, losses, make_trainer, run_facts, save_model
@@ -43,17 +44,11 @@ class CorpusRows:
         raise AssertionError("the corpus is endless")
 
     def _conversations(self, first: int) -> Iterator[list[int]]:
-        for number in count(first):
-            talk = sample(self.seed, number)
-            messages = [{"role": "system", "content": talk["system"]}] if talk["system"] else []
-            text = self.tokenizer.apply_chat_template(messages + _plain(talk["turns"]), tokenize=False)
+        for talk in stream(self.seed, first):
+            text = self.tokenizer.apply_chat_template(messages(talk["system"], talk["turns"]), tokenize=False)
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             if len(ids) <= self.size:
                 yield ids
-
-
-def _plain(turns: list[Mapping]) -> list[dict[str, str]]:
-    return [{"role": turn["role"], "content": turn["content"]} for turn in turns]
 
 
 def pretrain(
@@ -76,7 +71,7 @@ def pretrain(
     transformers.set_seed(seed)
     run = Path(checkpoints) / digest([dict(settings), seed, corpus_digest(), code_digest(__name__)])
     if not (run / "base" / "config.json").is_file():
-        talks = (sample(seed, number) for number in range(TOKENIZER_SAMPLES))
+        talks = islice(stream(seed), TOKENIZER_SAMPLES)
         texts = (text for talk in talks for text in [talk["system"], "system\n", *base.spoken(talk["turns"])])
         base.write_base(run / "base", texts, settings["vocabulary"], **settings["shape"])
     model, tokenizer = load_base(str(run / "base"))

@@ -40,7 +40,7 @@ class ReportInputs:
     def load(self) -> "Evidence":
         """Read everything. Raises SubterraError for JSON that is none and for a table of another schema."""
         return Evidence(
-            flowchart=Flowchart.from_json(Path(self.flowchart_json).read_text(encoding="utf-8")),
+            flowchart=Flowchart.read(self.flowchart_json),
             dataset=_json(self.dataset_summary),
             paths=self.paths_summary if isinstance(self.paths_summary, dict) else _json(self.paths_summary),
             training=_json(self.training_json),
