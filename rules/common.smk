@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from subterra.code import code_digest, folder_digest
-from subterra.config import check_base, check_config
+from subterra.config import base_folder, check_config
 from subterra.errors import one_line
 from subterra.flowchart import Flowchart
 from subterra.plan import plan_agent, shard_name
@@ -20,7 +20,7 @@ configfile: "config/config.yaml"
 
 with one_line():
     check_config(config)
-    check_base(config["base"])
+    BASE = base_folder(config["base"])
 
 AGENTS = config["agents"]
 SHARDS = [shard_name(number) for number in range(config["shards"])]

@@ -28,8 +28,8 @@ rule train_model:
     threads: workflow.cores
     params:
         system=lambda wildcards: flowchart(wildcards.agent).system,
-        base=config["base"],
-        base_digest=folder_digest(config["base"]),
+        base=BASE,
+        base_digest=folder_digest(BASE),
         settings=ordered(config["training"]),
         seed=config["seed"],
         checkpoints=f"{config['cache']}/training",

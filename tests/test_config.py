@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from subterra.config import SCHEMA, check_config
+from subterra.config import SCHEMA, base_folder, check_config
 from subterra.errors import SpecError
 
 SHIPPED = Path(__file__).parent.parent / "config" / "config.yaml"
@@ -127,3 +127,15 @@ def test_the_schema_is_closed_and_needs_every_key():
     for inner in [schema, *parts(schema).values()]:
         if "properties" in inner:
             assert inner["additionalProperties"] is False and inner["required"] == list(inner["properties"])
+
+
+def test_a_base_of_ours_is_named_without_its_folder():
+    assert base_folder("scratch") == base_folder("bases/scratch") == "bases/scratch"
+    assert base_folder("Qwen/Qwen2.5-0.5B") == "Qwen/Qwen2.5-0.5B" and base_folder("gpt2") == "gpt2"
+
+
+def test_a_folder_that_is_no_base_is_one_line(tmp_path):
+    for base, holds in (("bases/scrach", "bases/scratch"), (str(tmp_path), "config.json")):
+        with pytest.raises(SpecError) as problem:
+            base_folder(base)
+        assert str(problem.value).startswith(f"base: '{base}': ") and holds in str(problem.value)

@@ -16,10 +16,10 @@ from subterra.draws import steps_of
 from subterra.errors import SubterraError
 from subterra.models import builtin
 from subterra.text import fill
-from test_plan import DESK, plan_toy, shards, talks
+from test_plan import CHATTY, DESK, WAYS, plan_toy, shards, talks
 from toy_spec import TOY, changed, write
 
-FEW = {"train": 100, "valid": 20, "known": 20, "held_out_paths": 20, "held_out_values": 20}
+FEW = {"train": 100, "valid": 20, "known": 20, "held_out_paths": 20, "held_out_values": 20, "held_out_phrasings": 20}
 
 # A second agent node in a row.
 EXTRA = """\
@@ -30,7 +30,7 @@ EXTRA = """\
     next: answer
 """
 LONGER = changed("    next: answer\n", "    next: extra\n") + EXTRA
-SPECS = {"toy": TOY, "longer": LONGER, "desk": DESK}
+SPECS = {"toy": TOY, "longer": LONGER, "desk": DESK, "chatty": CHATTY}
 
 
 def converse_toy(folder: Path, text: str = TOY, cache: Path | None = None, **settings) -> dict[str, dict]:
@@ -62,12 +62,26 @@ def conversed(request, tmp_path):
     return check_spec(write(tmp_path, SPECS[request.param])), list(rows.values())
 
 
+def test_held_out_phrasings_are_said_where_they_are_measured_and_nowhere_else(tmp_path):
+    rows = converse_toy(tmp_path, CHATTY).values()
+    steps = [step for work in shards(tmp_path / "toy").values() for step in work["steps"].values()]
+    kept = {line for step in steps for line in step["held_out_says"]}
+    said = {row["split"]: set() for row in rows}
+    for row in rows:
+        (line,) = {way for way in WAYS if fill(way, row["values"]) == row["turns"][1]["content"]}
+        said[row["split"]].add(line)
+    assert said.pop("held_out_phrasings") == kept
+    assert said["train"] == set(WAYS) - kept and not any(lines & kept for lines in said.values())
+
+
 # -- the same everywhere ---------------------------------------------------------------------------------------------
 
 
 def test_every_conversation_of_the_plan_is_written_with_its_facts(tmp_path):
     rows, planned = converse_toy(tmp_path), talks(tmp_path / "toy")
-    assert rows.keys() == planned.keys() and {row["split"] for row in rows.values()} == FEW.keys()
+    assert rows.keys() == planned.keys() and {row["split"] for row in rows.values()} == FEW.keys() - {
+        "held_out_phrasings"
+    }
     for name, row in rows.items():
         assert {key: row[key] for key in row if key != "turns"} == {
             key: planned[name][key] for key in row if key != "turns"

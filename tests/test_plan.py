@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from subterra import paths, plan, records
+from subterra import draws, paths, plan, records
 from subterra.checker import check_spec
 from subterra.errors import SpecError
 from toy_spec import TOY, changed, write
@@ -17,8 +17,9 @@ from toy_spec import TOY, changed, write
 SETTINGS = {
     "seed": 1,
     "paths": {"rule": "trail", "limit": 1_000},
-    "held_out": {"paths": 0.3, "values": 0.3},
-    "conversations": {"train": 400, "valid": 40, "known": 40, "held_out_paths": 40, "held_out_values": 40},
+    "held_out": {"paths": 0.3, "values": 0.3, "phrasings": 0.3},
+    "conversations": dict.fromkeys(("valid", "known", "held_out_paths", "held_out_values", "held_out_phrasings"), 40)
+    | {"train": 400},
     "shards": 16,
     "teacher": {"backend": "builtin"},
 }
@@ -44,6 +45,17 @@ nodes:
   lounge: {role: end, outcome: lounge, prompt: Open the lounge., says: [The lounge is open.]}
   hall: {role: end, outcome: hall, prompt: Open the hall., says: [The hall is open.]}
 """
+
+# The same, with a customer who has several ways to say it: some of them can be held out.
+ONE_WAY = 'says: ["{name}, of tier {tier}."]'
+WAYS = [
+    "{name}, of tier {tier}.",
+    "Tier {tier}, {name}.",
+    "I am {name}, tier {tier}.",
+    "{name} here, with tier {tier}.",
+    "It is {name}. My tier is {tier}.",
+]
+CHATTY = changed(ONE_WAY, f"says: {json.dumps(WAYS)}", DESK)
 
 
 def plan_toy(folder: Path, text: str = TOY, **settings) -> Path:
@@ -166,7 +178,7 @@ def test_every_shard_holds_the_steps_of_its_conversations_and_no_others(toy):
 
 def test_a_new_way_and_node_leave_the_conversations_of_other_paths_alone(tmp_path):
     text = changed("rule: trail", "rule: 'visits: 3'")
-    wanted = {"train": 320, "valid": 60, "known": 60, "held_out_paths": 40, "held_out_values": 80}
+    wanted = SETTINGS["conversations"] | {"train": 320, "valid": 60, "known": 60, "held_out_values": 80}
     folder = plan_toy(tmp_path, text, conversations=wanted)
     before, known = talks(folder), held_out(folder)
     way = "- {to: refunded, when: money is wanted back, says: [Give me my money back., A refund please.]}\n"
@@ -286,6 +298,31 @@ def test_a_small_pool_and_a_variable_that_decides_a_way_hold_out_nothing(tmp_pat
         kept = plan.hold_out_values(flowchart, 0.5, seed)
         assert kept["tier"] == () and 0 < len(kept["name"]) < 12
     assert not any(plan.hold_out_values(check_spec(write(tmp_path, TOY)), 0.9, 1)[name] for name in ("drink", "size"))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.99])
+def test_of_several_phrasings_some_are_held_out_and_never_all(tmp_path, share):
+    folder = plan_toy(tmp_path, CHATTY, held_out={"paths": 0.3, "values": 0.3, "phrasings": share})
+    for work in shards(folder).values():
+        for name, step in work["steps"].items():
+            assert bool(step["held_out_says"]) == (name == "tell->decide") and step["says"]
+            assert not set(step["says"]) & set(step["held_out_says"])
+    assert sum(talk["split"] == "held_out_phrasings" for talk in talks(folder).values()) >= 40
+
+
+def test_without_phrasings_to_hold_out_there_is_nothing_to_measure_them_by(tmp_path, toy):
+    none = plan_toy(tmp_path / "none", CHATTY, held_out={"paths": 0.3, "values": 0.3, "phrasings": 0})
+    for folder in (toy, none):  # the ways of the toy are too few
+        assert "held_out_phrasings" not in {talk["split"] for talk in talks(folder).values()}
+        assert not any(step["held_out_says"] for work in shards(folder).values() for step in work["steps"].values())
+
+
+def test_a_new_phrasing_changes_what_is_held_out_only_to_itself(tmp_path):
+    held_out = draws.hold_out_phrasings
+    for number in range(50):
+        before, after = held_out(WAYS, 0.3, number), held_out([*WAYS, "New: {name}, {tier}."], 0.3, number)
+        # At least one is held out: one that was so only for that is let go where the new one has the lot.
+        assert set(after) - set(before) <= {"New: {name}, {tier}."} and len(set(before) - set(after)) <= 1
 
 
 def test_draws_respect_where(tmp_path):

@@ -9,6 +9,7 @@ import yaml
 from subterra.errors import SpecError, nearest
 
 SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schema.yaml"
+BASES = Path("bases")
 
 
 def check_config(config: Mapping[str, Any], file: str = "config") -> None:
@@ -24,14 +25,20 @@ def check_config(config: Mapping[str, Any], file: str = "config") -> None:
         raise SpecError(dict.fromkeys(line for error in found for line in _lines(error, file)))
 
 
-def check_base(base: str) -> None:
-    """Raise SpecError where the base is meant to be a folder here and is none; a Hugging Face id may be anything."""
+def base_folder(base: str) -> str:
+    """Return the folder of a base that the config names: `embedded`, `scratch` and others in BASES, or its own name.
+
+    A Hugging Face id is returned as it is. Raises SpecError where a folder is meant that is none, or no model's.
+    """
     folder = Path(base)
+    if folder.name == base and (BASES / base).is_dir():
+        folder = BASES / base
     if not folder.is_dir() and folder.parent.is_dir() and folder.parent != Path():
         beside = [str(other) for other in folder.parent.iterdir() if other.is_dir()]
         raise SpecError([f"base: '{base}': no such folder{nearest(base, beside)}"])
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise SpecError([f"base: '{base}': no config.json in it: name a Hugging Face model folder"])
+    return str(folder) if folder.is_dir() else base
 
 
 def _lines(error, file: str) -> list[str]:

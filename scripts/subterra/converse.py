@@ -33,12 +33,18 @@ def converse(talk: Mapping, work: Mapping, teacher, cache: Cache) -> dict:
     The key of the answer covers all that shapes it: the teacher, its view of the path and the draw, and the seed,
     which is made of the path and the draw alone.
     """
-    steps = [work["steps"][name] for name in talk["steps"]]
+    steps = [phrased(work["steps"][name], talk["split"]) for name in talk["steps"]]
     seed = digest([work["seed"], talk["id"]])
     key = digest([teacher.identity(), teacher.view(steps, talk["values"]), seed], 40)
     lines = cache.answer(key, lambda: teacher.write(steps, talk["values"], seed))
     row = {name: talk[name] for name in ("id", "path", "split", "nodes", "outcome", "values")}
     return row | {"turns": turns(steps, lines)}
+
+
+def phrased(step: Mapping, split: str) -> Mapping:
+    """Return a step with the phrasings of a split: held-out ones are said where they are measured, nowhere else."""
+    held_out = split == "held_out_phrasings" and step["held_out_says"]
+    return {**step, "says": step["held_out_says"]} if held_out else step
 
 
 def turns(steps: Sequence[Mapping], lines: Sequence[str]) -> list[dict]:

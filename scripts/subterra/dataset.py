@@ -16,7 +16,7 @@ from subterra.text import PLACEHOLDER, digest, pretty, write_whole
 PARTS = {
     "train": ("train",),
     "valid": ("valid",),
-    "test": ("known", "held_out_paths", "held_out_values"),
+    "test": ("known", "held_out_paths", "held_out_values", "held_out_phrasings"),
 }
 MOST_TOLD = 10
 LEAK = re.compile(r"<\|\w+\|>")

@@ -1,4 +1,4 @@
-"""What is said on a path, and with which values: the steps of a path, held-out values, and the draw.
+"""What is said on a path, and with which values: the steps of a path, what is held out of them, and the draw.
 
 Each value has a lot for each conversation and the highest wins (rendezvous hashing), so that a value that is added to
 a pool of n changes one draw in n + 1.
@@ -16,6 +16,7 @@ from subterra.soundness import restrict
 from subterra.text import digest, fraction, names
 
 SMALLEST_POOL = 8  # pools below this keep all their values for training
+FEWEST_SAYS = 4  # steps with fewer phrasings keep all of them
 
 
 def hold_out_values(flowchart: Flowchart, share: float, seed: int) -> dict[str, tuple[str, ...]]:
@@ -32,23 +33,41 @@ def hold_out_values(flowchart: Flowchart, share: float, seed: int) -> dict[str, 
     return found
 
 
+def hold_out_phrasings(says: Sequence[str], share: float, seed: int) -> list[str]:
+    """Return the phrasings of a customer's step kept out of training: about `share` of them, by lot, at least one.
+
+    A step of fewer than FEWEST_SAYS keeps all of its own, and where the share is 0 every step does.
+    """
+    if not share or len(says) < FEWEST_SAYS:
+        return []
+    lots = {line: fraction("phrasing", seed, line) for line in says}
+    drawn = [line for line in says if lots[line] < share]
+    return drawn if 0 < len(drawn) < len(says) else [min(says, key=lots.__getitem__)]
+
+
 def steps_of(flowchart: Flowchart, path: Path) -> list[str]:
     """Return the names of the steps of a path: a node, or for a customer's node the way that is taken out of it."""
     ways = [f"{source}->{target}" for source, target in pairwise(path)]
     return [way if flowchart.speaks(node) == "user" else node for node, way in zip(path, [*ways, ""], strict=True)]
 
 
-def step_of(flowchart: Flowchart, name: str) -> dict:
-    """Return all that a teacher and the checks need to know of a step."""
+def step_of(flowchart: Flowchart, name: str, held_out: float = 0.0, seed: int = 0) -> dict:
+    """Return all that a teacher and the checks need to know of a step.
+
+    Of what a customer says, the share `held_out` is in `held_out_says` instead of `says`.
+    """
     source, _, target = name.partition("->")
     node = flowchart.nodes[source]
     way = flowchart.way(source, target) if target else None
+    says = list(way.says if way and way.says else node.says)
+    kept_out = hold_out_phrasings(says, held_out, seed) if node.speaker == "user" else []
     return {
         "node": source,
         "speaker": node.speaker,
         "prompt": node.prompt,
         "when": way.when if way else "",
-        "says": list(way.says if way and way.says else node.says),
+        "says": [line for line in says if line not in kept_out],
+        "held_out_says": kept_out,
         "demands": list(node.demands),
     }
 

@@ -7,6 +7,7 @@ drawn is a power of two, so that a new path leaves the others' work as it was.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,27 +15,28 @@ from typing import Any
 from subterra import paths, records
 from subterra.checker import check_spec
 from subterra.code import code_digest
-from subterra.draws import Draws, hold_out_values, step_of
+from subterra.draws import Draws, hold_out_values, step_of, steps_of
 from subterra.errors import SubterraError
 from subterra.flowchart import Flowchart
 from subterra.text import canonical, digest, fraction, pretty, write_if_changed, write_whole
 
-# Where a conversation is used: (split, over held-out paths, with held-out values).
-SPLITS = (
-    ("train", False, False),
-    ("valid", False, False),
-    ("known", False, False),
-    ("held_out_paths", True, False),
-    ("held_out_values", False, True),
-)
+# Where a conversation is used, and what in it training never saw.
+SPLITS = {
+    "train": "",
+    "valid": "",
+    "known": "",
+    "held_out_paths": "paths",
+    "held_out_values": "values",
+    "held_out_phrasings": "phrasings",
+}
 STAMP = "plan.json"
 
 
 def plan_agent(spec: str | Path, folder: str | Path, settings: Mapping[str, Any]) -> None:
     """Write flowchart.json, paths.parquet, paths.json and shards/{shard}.json of an agent into `folder`.
 
-    `settings` holds `seed`, `paths` {rule, limit}, `held_out` {paths, values} (shares in [0, 1)), `conversations`
-    (how many of each split), `shards` and `teacher`. Nothing is done where neither spec, settings nor code have
+    `settings` holds `seed`, `paths` {rule, limit}, `held_out` {paths, values, phrasings} (shares in [0, 1)),
+    `conversations` (how many of each split), `shards` and `teacher`. Nothing is done where neither spec, settings nor code have
     changed since. Raises SpecError with a line for every mistake in the spec, and writes nothing then.
     """
     folder, content = Path(folder), Path(spec).read_bytes() if Path(spec).is_file() else b""
@@ -118,24 +120,33 @@ def shard_work(flowchart: Flowchart, rows: Sequence[dict], settings: Mapping[str
     """Yield the work of each shard, self-contained: `steps` by name, and the `conversations` that walk them."""
     seed, shards = settings["seed"], settings["shards"]
     draws = Draws(flowchart, hold_out_values(flowchart, settings["held_out"]["values"], seed), seed)
+    step = cache(partial(step_of, flowchart, held_out=settings["held_out"]["phrasings"], seed=seed))
     talks: list[list[dict]] = [[] for _ in range(shards)]
-    for split, on_held_out_paths, with_held_out_values in SPLITS:
-        peers = [row for row in rows if row["held_out"] == on_held_out_paths]
-        if with_held_out_values:
+    for split, held_out in SPLITS.items():
+        peers = [row for row in rows if row["held_out"] == (held_out == "paths")]
+        if held_out == "values":
             peers = [row for row in peers if draws.has_held_out_values(row)]
+        elif held_out == "phrasings":
+            peers = [row for row in peers if _all_held_out([step(name) for name in steps_of(flowchart, row["nodes"])])]
         for row in peers:
             count = draws_of(row["path"], split, settings["conversations"][split], len(peers))
-            talks[int(row["path"], 16) % shards] += draws.of(row, split, count, with_held_out_values)
+            talks[int(row["path"], 16) % shards] += draws.of(row, split, count, held_out == "values")
     for shard, work in enumerate(talks):
-        used = sorted({step for talk in work for step in talk["steps"]})
+        used = sorted({name for talk in work for name in talk["steps"]})
         yield {
             "agent": flowchart.agent,
             "shard": shard_name(shard),
             "seed": seed,
             "teacher": dict(settings["teacher"]),
-            "steps": {step: step_of(flowchart, step) for step in used},
+            "steps": {name: step(name) for name in used},
             "conversations": sorted(work, key=lambda talk: talk["id"]),
         }
+
+
+def _all_held_out(steps: Sequence[Mapping]) -> bool:
+    """Tell whether training never sees some phrasing of each of the customer's steps."""
+    held_out = [bool(step["held_out_says"]) for step in steps if step["speaker"] == "user"]
+    return bool(held_out) and all(held_out)
 
 
 def draws_of(path: str, split: str, wanted: int, peers: int) -> int:

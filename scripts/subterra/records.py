@@ -43,7 +43,7 @@ CONVERSATION = pa.schema(
     [
         _field("id", pa.string(), "{path}-{split}-{number}"),
         _field("path", pa.string(), "path id"),
-        _field("split", pa.string(), "train, valid, known, held_out_paths or held_out_values"),
+        _field("split", pa.string(), "a name of plan.SPLITS"),
         _field("nodes", STRINGS, "node ids from the start to an end"),
         _field("outcome", pa.string(), "outcome of the end"),
         _field("values", VALUES, "the draw: a value for every variable spoken on the path"),

@@ -16,6 +16,7 @@ SPLIT_NAMES = {
     "known": "known paths",
     "held_out_paths": "held-out paths",
     "held_out_values": "held-out values",
+    "held_out_phrasings": "held-out phrasings",
     "train": "training",
     "valid": "validation",
 }
@@ -23,6 +24,7 @@ OVER = {
     "known": "over known paths",
     "held_out_paths": "over held-out paths",
     "held_out_values": "with held-out values",
+    "held_out_phrasings": "with held-out phrasings",
 }
 
 

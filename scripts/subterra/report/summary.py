@@ -8,7 +8,7 @@ from subterra.flowchart import Flowchart
 from subterra.report.inputs import Evidence, Run
 from subterra.statistics import bootstrap_ratio
 
-SPLITS = ("known", "held_out_paths", "held_out_values")
+SPLITS = ("known", "held_out_paths", "held_out_values", "held_out_phrasings")
 DATASET = ("conversations", "turns", "tokens", "dropped", "edges_covered", "edge_pairs_covered")
 CONDITIONS = ("in_context", "langgraph", "crewai")
 
@@ -50,7 +50,7 @@ def evaluation_rows(run: Run, sizes: dict[str, int]) -> list[dict]:
 
 
 def split_order(split: str) -> tuple[int, str]:
-    """Sort key: known, held-out paths, held-out values, then the others by name."""
+    """Sort key: the order of SPLITS, then the others by name."""
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 
 
