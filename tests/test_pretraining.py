@@ -169,6 +169,7 @@ def sixes(text: str) -> set[tuple[str, ...]]:
 
 TINY = {
     "vocabulary": 512,
+    "digits": True,
     "shape": {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2},
     "steps": 12,
     "held_out_rows": 1,

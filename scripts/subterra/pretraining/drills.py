@@ -1,9 +1,12 @@
-"""Drills in chat form: repeating, looking up, keeping notes, hearing what is wanted, saying it another way.
+"""Drills in chat form: repeating, looking up, keeping notes, hearing what is wanted, saying it another way, calling
+a tool.
 
 Each takes the sample's random source and returns {system, turns} as dialogues do.
 """
 
+import json
 import random
+import re
 from collections.abc import Callable
 
 from subterra.pretraining import words
@@ -134,8 +137,40 @@ def compare(rng: random.Random) -> dict:
     return _chat(rng.choice(ASSISTANT), lines)
 
 
+def call(rng: random.Random) -> dict:
+    """The agent calls a tool with what the user told it, as JSON, and says what came back; or that nothing did."""
+    tool = f"{rng.choice(('find', 'check', 'get', 'look_up', 'open', 'verify'))}_{_key(rng.choice(nouns()))}"
+    slots = rng.sample(sorted(topics()["slots"]), rng.randint(1, 3))
+    labels = {slot: rng.choice(topics()["slots"][slot]["label"]) for slot in slots}
+    fields = rng.sample(nouns(), rng.randint(1, 3))
+    missing = rng.choice(("not found", "no entry", "unknown", "service unavailable", "timeout"))
+    sorry = rng.choice(("Sorry, that gave: {}.", "The search failed: {}.", "I get no answer: {}. Anything else?"))
+    lines: Lines = []
+    for _ in range(rng.randint(1, 4)):
+        told = {slot: words.MAKERS[topics()["slots"][slot]["make"]](rng) for slot in slots}
+        tell = [rng.choice(topics()["slots"][slot]["says"]).format(said) for slot, said in told.items()]
+        asked = {_key(labels[slot]): said for slot, said in told.items()}
+        found = {_key(field): value(rng) for field in fields} if rng.random() < 0.8 else {"error": missing}
+        answer = ", ".join(f"{field} {found[_key(field)]}" for field in fields) if "error" not in found else ""
+        lines += [
+            (", ".join(tell) + ".", _tagged("tool_call", {"name": tool, "arguments": asked})),
+            (_tagged("tool_response", found), f"I found: {answer}." if answer else sorry.format(missing)),
+        ]
+    named = ", ".join(_key(label) for label in labels.values())
+    system = rng.choice(("Call {0} with {1}.", "Tool: {0}({1}).", "You have the tool {0}; it needs {1}."))
+    return _chat(system.format(tool, named), lines)
+
+
+def _key(label: str) -> str:
+    return re.sub(r"[^a-z]+", "_", label.lower())
+
+
+def _tagged(tag: str, content: dict) -> str:
+    return f"<{tag}>\n{json.dumps(content)}\n</{tag}>"
+
+
 DRILLS: dict[Callable[[random.Random], dict], float] = {
-    repeat: 3, look_up: 3, notes: 4, signs: 5, hear: 3, same: 1.5, rephrase: 2, compare: 0.5
+    repeat: 3, look_up: 3, notes: 4, signs: 5, hear: 3, same: 1.5, rephrase: 2, compare: 0.5, call: 3
 }  # fmt: skip
 
 

@@ -63,8 +63,8 @@ def pretrain(
 ) -> dict:
     """Learn a tokenizer and a model from the corpus and write a Hugging Face folder, its weights in bf16.
 
-    `settings` holds `shape` (what differs from base.LLAMA), `vocabulary`, `steps`, `held_out_rows` and what training
-    takes. The same run goes on where it was killed. Returns what `out_json` says.
+    `settings` holds `shape` (what differs from base.LLAMA), `vocabulary`, `digits`, `steps`, `held_out_rows` and
+    what training takes. The same run goes on where it was killed. Returns what `out_json` says.
     """
     began = time.monotonic()
     torch.set_num_threads(threads)
@@ -73,7 +73,7 @@ def pretrain(
     if not (run / "base" / "config.json").is_file():
         talks = islice(stream(seed), TOKENIZER_SAMPLES)
         texts = (text for talk in talks for text in [talk["system"], "system\n", *base.spoken(talk["turns"])])
-        base.write_base(run / "base", texts, settings["vocabulary"], **settings["shape"])
+        base.write_base(run / "base", texts, settings["vocabulary"], settings["digits"], **settings["shape"])
     model, tokenizer = load_base(str(run / "base"))
     size = settings["tokens_per_step"]
     rows = CorpusRows(tokenizer, seed, size, settings["steps"])

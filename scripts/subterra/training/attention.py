@@ -26,6 +26,10 @@ def packed_attention(module, query, key, value, attention_mask, scaling=None, cu
         raise SubterraError(f"the base uses {', '.join(unknown)}, which training on packed rows does not know")
     bounds = [0, query.shape[2]] if cu_seq_lens_q is None else cu_seq_lens_q.tolist()
     sizes = [end - begin for begin, end in pairwise(bounds)]
+    query, key = (
+        query.to(value.dtype),
+        key.to(value.dtype),
+    )  # under autocast, turning them by position made them float32
     attend = _in_full if query.is_cpu and query.dtype == torch.bfloat16 else _fused
     parts = [
         attend(q, k, v, scaling) for q, k, v in zip(*(x.split(sizes, dim=2) for x in (query, key, value)), strict=True)

@@ -34,15 +34,15 @@ LLAMA = {
 }
 
 
-def write_base(folder: str | Path, texts: Iterable[str], vocabulary: int, **shape) -> int:
+def write_base(folder: str | Path, texts: Iterable[str], vocabulary: int, digits: bool = False, **shape) -> int:
     """Write config.json, tokenizer.json and tokenizer_config.json; return how many tokens the texts gave.
 
-    `texts` is what the tokenizer learns from, `vocabulary` the most tokens and the rows of the embedding, `shape`
-    what differs from LLAMA.
+    `texts` is what the tokenizer learns from, `vocabulary` the most tokens and the rows of the embedding, `digits`
+    whether each digit is a token of its own, `shape` what differs from LLAMA.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _learned(texts, vocabulary)
+    tokenizer = _learned(texts, vocabulary, digits)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = LLAMA | shape | {"vocab_size": vocabulary}
     config |= {
@@ -66,9 +66,11 @@ def spoken(turns: Iterable[Mapping]) -> list[str]:
     return [text for turn in turns for text in (turn["content"], f"{turn['role']}\n")]
 
 
-def _learned(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+def _learned(texts: Iterable[str], vocabulary: int, digits: bool) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    each_digit = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
+    tokenizer.pre_tokenizer = each_digit if digits else byte_level
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,

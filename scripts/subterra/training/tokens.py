@@ -50,16 +50,16 @@ def encode(
     labels, weights = [IGNORED] * len(ids), [1.0] * len(ids)
     for index, turn in enumerate(turns, len(talk) - len(turns)):
         if turn["role"] == "assistant":
-            span = _span(tokenizer, talk[: index + 1], text)
-            for place in _within(offsets, [span]):
+            span = agent_span(tokenizer, talk[: index + 1], text)
+            for place in within(offsets, [span]):
                 labels[place] = ids[place]
             values = [draw[name] for name in turn["values"]] if draw else []
-            for place in _within(offsets, _said(text, span, values)):
+            for place in within(offsets, _said(text, span, values)):
                 weights[place] = value_weight
     return {"input_ids": ids, "labels": labels, "weights": weights}
 
 
-def _span(tokenizer, talk: list[dict], text: str) -> tuple[int, int]:
+def agent_span(tokenizer, talk: list[dict], text: str) -> tuple[int, int]:
     """Return where the last turn of `talk`, the agent's, lies in the rendered text."""
     before = tokenizer.apply_chat_template(talk[:-1], tokenize=False, add_generation_prompt=True)
     after = tokenizer.apply_chat_template(talk, tokenize=False).rstrip()
@@ -74,7 +74,7 @@ def _said(text: str, span: tuple[int, int], values: Iterable[str]) -> list[tuple
     return [(span[0] + match.start(), span[0] + match.end()) for matches in found for match in matches]
 
 
-def _within(offsets: Sequence[tuple[int, int]], spans: Iterable[tuple[int, int]]) -> Iterator[int]:
+def within(offsets: Sequence[tuple[int, int]], spans: Iterable[tuple[int, int]]) -> Iterator[int]:
     """Yield the tokens that end inside a span; they may begin with the space before it."""
     ends = [end for _, end in offsets]
     for begin, end in spans:
@@ -177,6 +177,6 @@ def weighted_loss(model, batch: Mapping[str, Any]):
     from torch.nn.functional import cross_entropy
 
     inputs = {key: value for key, value in batch.items() if key not in ("labels", "shift_labels", "weights")}
-    logits = model(**inputs).logits[0].float()
+    logits = model(**inputs, use_cache=False).logits[0].float()
     losses = cross_entropy(logits, batch["shift_labels"][0], reduction="none")
     return (losses * batch["weights"][0]).sum() / batch["weights"].sum()

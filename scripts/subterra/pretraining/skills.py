@@ -1,0 +1,99 @@
+"""What a base can do, measured on conversations it never saw: copying, reading a procedure, hearing a move's turn.
+
+The model reads each conversation once. A value is copied where every one of its tokens is the model's first choice
+after the true text before it; the distance is counted from where the value was said last.
+"""
+
+import math
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import torch
+
+from subterra.dialogue import messages
+from subterra.pretraining.corpus import sample
+from subterra.pretraining.drills import signs
+from subterra.training.tokens import agent_span, within
+from subterra.training.train import has_bf16
+
+DISTANCES = (0, 64, 128, 256, 512)  # tokens since the value was said last; the last one is open
+LENGTHS = (1, 3, 5, 9)  # tokens of the value; likewise
+
+
+def measure(model, tokenizer, seed: int, samples: int) -> dict:
+    """Return {bits_per_byte, copied, signs} over `samples` dialogues of the corpus and as many of its sign drills.
+
+    `copied` has a row for each distance and length: {distance, length, right, total}, both the least of its bin.
+    `signs` is {right, total}: the system prompt says which sign answers which wish, in a procedure made up for it.
+    The seed must not be the one that was trained on.
+    """
+    model.eval()
+    bits = size = 0.0
+    copied: dict[tuple[int, int], list[bool]] = defaultdict(list)
+    for index in range(samples):
+        talk = sample(seed, index)
+        reading = Reading(model, tokenizer, talk["system"], talk["turns"])
+        bits, size = bits + reading.bits, size + len(reading.text.encode())
+        for distance, length, right in reading.copies():
+            copied[_bin(DISTANCES, distance), _bin(LENGTHS, length)].append(right)
+    heard = list(_signs(model, tokenizer, seed, samples))
+    rows = [
+        {"distance": distance, "length": length, "right": sum(found), "total": len(found)}
+        for (distance, length), found in sorted(copied.items())
+    ]
+    return {"bits_per_byte": bits / size, "copied": rows, "signs": {"right": sum(heard), "total": len(heard)}}
+
+
+class Reading:
+    """A conversation as the model reads it: which tokens it would have said itself, and what the others cost."""
+
+    def __init__(self, model, tokenizer, system: str, turns: Sequence[Mapping]):
+        self.tokenizer, self.turns = tokenizer, turns
+        self.talk = messages(system, turns)
+        self.text = tokenizer.apply_chat_template(self.talk, tokenize=False)
+        encoded = tokenizer(self.text, add_special_tokens=False, return_offsets_mapping=True)
+        self.offsets = encoded["offset_mapping"]
+        ids = torch.tensor(encoded["input_ids"])
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
+            logits = model(input_ids=ids[None]).logits[0, :-1].float()
+        self.right = [False, *(logits.argmax(-1) == ids[1:]).tolist()]
+        self.bits = torch.nn.functional.cross_entropy(logits, ids[1:], reduction="sum").item() / math.log(2)
+
+    def spans(self) -> Iterator[tuple[Mapping, tuple[int, int]]]:
+        """Yield the agent's turns and where they lie in the text; not one before which nothing stands."""
+        before = len(self.talk) - len(self.turns)
+        for index, turn in enumerate(self.turns, before):
+            if index and turn["role"] == "assistant":
+                yield turn, agent_span(self.tokenizer, self.talk[: index + 1], self.text)
+
+    def copies(self) -> Iterator[tuple[int, int, bool]]:
+        """Yield (distance, length, right) of each value that the agent says again."""
+        for turn, (begin, end) in self.spans():
+            for value in turn["values"]:
+                places = [found.span() for found in re.finditer(re.escape(value), self.text[:end])]
+                for last, place in pairwise(places):
+                    if place[0] >= begin:
+                        said, again = (list(within(self.offsets, [span])) for span in (last, place))
+                        yield again[0] - said[0], len(again), all(self.right[token] for token in again)
+
+
+def _signs(model, tokenizer, seed: int, samples: int) -> Iterator[bool]:
+    """Yield for each turn of the agent whether the model would have said it, word for word."""
+    for index in range(samples):
+        drill = signs(random.Random(f"{seed} signs {index}"))
+        reading = Reading(model, tokenizer, drill["system"], drill["turns"])
+        for _, span in reading.spans():
+            yield all(reading.right[token] for token in within(reading.offsets, [span]))
+
+
+def share(rows: Iterable[Mapping]) -> float:
+    """Return right / total over rows; 0 where there is none."""
+    rows = list(rows)
+    return sum(row["right"] for row in rows) / max(1, sum(row["total"] for row in rows))
+
+
+def _bin(least: Sequence[int], number: int) -> int:
+    return max(bound for bound in least if bound <= max(number, least[0]))
