@@ -14,13 +14,16 @@ import pytest
 import torch
 import yaml
 from safetensors import safe_open
-from subterra.pretraining import grammar, words
+from subterra.pretraining import grammar, induction, skills, words
 from subterra.pretraining import pretrain as pretraining
+from subterra.pretraining.card import base_card
 from subterra.pretraining.corpus import sample, stream
 from subterra.pretraining.dialogues import utterance
 from subterra.pretraining.grammar import Grammar
 from subterra.pretraining.procedures import acts
 from subterra.records import read_table
+from subterra.text import PLACEHOLDER
+from subterra.training.base import write_base
 from subterra.training.tokens import encode
 from subterra.training.train import load_base
 
@@ -54,7 +57,7 @@ def test_turns_alternate_and_the_agent_has_the_last_word(corpus):
     for talk in corpus:
         roles = [turn["role"] for turn in talk["turns"]]
         assert roles[-1] == "assistant" and all(one != two for one, two in pairwise(roles))
-        assert all(turn["content"] and "{" not in turn["content"] for turn in talk["turns"])
+        assert all(turn["content"] and not PLACEHOLDER.search(turn["content"]) for turn in talk["turns"])
     firsts = [talk["turns"][0]["role"] for talk in corpus]
     assert 0.2 < firsts.count("assistant") / len(firsts) < 0.8
 
@@ -121,7 +124,7 @@ def test_acts_are_told_apart_by_their_words():
     from sklearn.linear_model import LogisticRegression
 
     rng = random.Random(2)
-    known, fresh = ([(utterance(rng, act), act) for act in acts() for _ in range(count)] for count in (200, 25))
+    known, fresh = ([(utterance(rng, act), act) for act in acts() for _ in range(count)] for count in (450, 25))
     bag = CountVectorizer(binary=True, min_df=2, token_pattern=r"[\w']+")
     model = LogisticRegression(max_iter=60, C=3).fit(
         bag.fit_transform([text for text, _ in known]), [a for _, a in known]
@@ -170,9 +173,10 @@ def sixes(text: str) -> set[tuple[str, ...]]:
 TINY = {
     "vocabulary": 512,
     "digits": True,
-    "shape": {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2},
+    "shape": {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
     "steps": 12,
     "held_out_rows": 1,
+    "value_weight": 3,
     "tokens_per_step": 1024,
     "optimizer": "muon",
     "learning_rate": 0.01,
@@ -219,3 +223,59 @@ def test_rows_of_the_corpus_are_full_and_never_the_same(pretrained):
     assert packed == [[talk["input_ids"] for talk in rows[index]] for index in range(4)]
     assert all(2048 < sum(map(len, row)) <= 4096 for row in packed)
     assert len({tuple(ids) for row in packed for ids in row}) == sum(map(len, packed))
+
+
+# -- what it can do ------------------------------------------------------------------------------------------------
+
+
+def fresh(folder: Path, vocabulary: int = 512) -> tuple:
+    """Return a model that has learned nothing, two layers deep, and its tokenizer."""
+    texts = (turn["content"] for talk in islice(stream(1), 100) for turn in talk["turns"])
+    shape = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 2, "rope_theta": 1e6}
+    write_base(folder, texts, vocabulary, digits=True, **shape)
+    return load_base(str(folder))
+
+
+def guessed_again(model, vocabulary: int = 512) -> float:
+    """Return how often a model guesses the tokens of a row that comes a second time."""
+    row = torch.randperm(vocabulary, generator=torch.Generator().manual_seed(1))[:100]
+    with torch.no_grad():
+        guesses = model(input_ids=torch.cat([row, row])[None]).logits[0].argmax(-1)
+    return (guesses[101:-1] == row[2:]).float().mean().item()
+
+
+def test_an_induction_head_copies_before_anything_was_learned(tmp_path):
+    torch.manual_seed(1)
+    model, _ = fresh(tmp_path)
+    assert guessed_again(model) < 0.05
+    induction.install(model, 0.2)
+    assert guessed_again(model) > 0.7
+
+
+def test_skills_are_counted_on_what_an_agent_says_again(tmp_path, monkeypatch):
+    torch.manual_seed(1)
+    model, tokenizer = fresh(tmp_path)
+    turns = [
+        {"role": "user", "content": "My number is 4711, the town is Trelb.", "values": []},
+        {"role": "assistant", "content": "4711, in Trelb.", "values": ["4711", "Trelb"]},
+    ]
+    reading = skills.Reading(model, tokenizer, "Note it.", turns)
+    (number, town) = reading.copies()
+    assert number[1] == 4 and number[0] > number[1] and town[0] > town[1]
+    reading.right = [True] * len(reading.right)
+    assert all(right for *_, right in reading.copies())
+    reading.right[-5] = False  # within the last word, or its full stop and what ends the turn
+    assert [right for *_, right in reading.copies()] == [True, False]
+
+
+def test_a_card_says_what_was_measured(tmp_path, pretrained):
+    model, tokenizer = load_base(str(pretrained / "model"))
+    found = skills.measure(model, tokenizer, seed=3, samples=4)
+    assert 0 < found["bits_per_byte"] < 10 and found["signs"]["total"] >= 4 * 3
+    assert sum(row["total"] for row in found["copied"]) > 4
+    config = json.loads((pretrained / "model" / "config.json").read_text())
+    facts = json.loads((pretrained / "facts.json").read_text())
+    text = base_card(config, TINY, facts, found)
+    assert f"{facts['parameters']:,}" in text and f"of {found['signs']['total']:,} |" in text
+    for row in found["copied"]:
+        assert f"| {row['distance']} |" in text

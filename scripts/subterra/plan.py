@@ -36,8 +36,8 @@ def plan_agent(spec: str | Path, folder: str | Path, settings: Mapping[str, Any]
     """Write flowchart.json, paths.parquet, paths.json and shards/{shard}.json of an agent into `folder`.
 
     `settings` holds `seed`, `paths` {rule, limit}, `held_out` {paths, values, phrasings} (shares in [0, 1)),
-    `conversations` (how many of each split), `shards` and `teacher`. Nothing is done where neither spec, settings nor code have
-    changed since. Raises SpecError with a line for every mistake in the spec, and writes nothing then.
+    `conversations` (how many of each split), `shards` and `teacher`. Nothing is done where neither spec, settings
+    nor code have changed since. Raises SpecError with a line for every mistake in the spec, and writes nothing then.
     """
     folder, content = Path(folder), Path(spec).read_bytes() if Path(spec).is_file() else b""
     stamp = pretty({"spec": digest(content), "settings": digest(dict(settings)), "code": code_digest(__name__)})

@@ -24,7 +24,6 @@ LLAMA = {
     "num_attention_heads": 4,
     "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-5,
-    "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
     "tie_word_embeddings": False,
     "initializer_range": 0.02,
     "bos_token_id": None,
@@ -34,11 +33,19 @@ LLAMA = {
 }
 
 
-def write_base(folder: str | Path, texts: Iterable[str], vocabulary: int, digits: bool = False, **shape) -> int:
+def write_base(
+    folder: str | Path,
+    texts: Iterable[str],
+    vocabulary: int,
+    digits: bool = False,
+    rope_theta: float = 10_000.0,
+    **shape,
+) -> int:
     """Write config.json, tokenizer.json and tokenizer_config.json; return how many tokens the texts gave.
 
     `texts` is what the tokenizer learns from, `vocabulary` the most tokens and the rows of the embedding, `digits`
-    whether each digit is a token of its own, `shape` what differs from LLAMA.
+    whether each digit is a token of its own, `rope_theta` the base of the rotary frequencies, `shape` what differs
+    from LLAMA.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +53,7 @@ def write_base(folder: str | Path, texts: Iterable[str], vocabulary: int, digits
     tokenizer.save(str(folder / "tokenizer.json"))
     config = LLAMA | shape | {"vocab_size": vocabulary}
     config |= {
+        "rope_parameters": {"rope_theta": float(rope_theta), "rope_type": "default"},
         "num_key_value_heads": config["num_attention_heads"],
         "head_dim": config["hidden_size"] // config["num_attention_heads"],
     }

@@ -54,7 +54,7 @@ def encode(
             for place in within(offsets, [span]):
                 labels[place] = ids[place]
             values = [draw[name] for name in turn["values"]] if draw else []
-            for place in within(offsets, _said(text, span, values)):
+            for place in within(offsets, said(text, span, values)):
                 weights[place] = value_weight
     return {"input_ids": ids, "labels": labels, "weights": weights}
 
@@ -68,7 +68,7 @@ def agent_span(tokenizer, talk: list[dict], text: str) -> tuple[int, int]:
     return len(before), len(after)
 
 
-def _said(text: str, span: tuple[int, int], values: Iterable[str]) -> list[tuple[int, int]]:
+def said(text: str, span: tuple[int, int], values: Iterable[str]) -> list[tuple[int, int]]:
     """Return where values stand within a span of the text."""
     found = [re.finditer(re.escape(value), text[slice(*span)]) for value in values]
     return [(span[0] + match.start(), span[0] + match.end()) for matches in found for match in matches]

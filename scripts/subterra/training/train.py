@@ -17,6 +17,7 @@ from subterra.code import code_digest, folder_digest
 from subterra.errors import SubterraError
 from subterra.text import canonical, digest, pretty, write_whole
 from subterra.training import attention, tokens
+from subterra.training.memory import keep_freed_memory
 from subterra.training.optimizer import optimizer
 
 STATE = "trainer_state.json"
@@ -46,8 +47,7 @@ def train_model(
     another one never does. Returns what `out_json` says. Raises SubterraError for a base that cannot be loaded.
     """
     began = time.monotonic()
-    torch.set_num_threads(threads)
-    transformers.set_seed(seed)
+    prepare(threads, seed)
     model, tokenizer = load_base(base)
     longest = model.config.max_position_embeddings
     encoded = [
@@ -80,6 +80,13 @@ def train_model(
     write_whole(out_json, pretty(facts))
     shutil.rmtree(run, ignore_errors=True)
     return facts
+
+
+def prepare(threads: int, seed: int) -> None:
+    """Make this process ready to train."""
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    transformers.set_seed(seed)
 
 
 def load_base(base: str):
