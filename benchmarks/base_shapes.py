@@ -2,7 +2,7 @@
 
 PYTHONPATH=scripts python benchmarks/base_shapes.py --seconds 480 --at_once 2
 
-Each has one thread. Learning bits per byte says how well it speaks, whatever its tokenizer; copying is the share of
+Each has one thread. Bits per byte say how well it speaks, whatever its tokenizer; copying is the share of
 values it says again word for word; signs the share of wishes it answers as a made-up procedure of its prompt says.
 """
 
@@ -18,29 +18,39 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SEED = 11
 FIRST = {
-    "vocabulary": 2048,
+    "vocabulary": 3072,
     "digits": True,
     "held_out_rows": 4,
+    "value_weight": 3,
+    "induction_head": True,
     "tokens_per_step": 4096,
     "optimizer": "muon",
     "learning_rate": 0.006,
+    "embedding_rate": 1,
     "weight_decay": 0.1,
     "warmup": 0.05,
     "decay": 0.3,
     "evaluations": 1,
 }
-SHAPE = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
-ROPE = {"rope_parameters": {"rope_theta": 100000.0, "rope_type": "default"}}
+SHAPE = {
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "rope_theta": 1_000_000,
+}
 # What each differs in from the first.
 CHOICES: dict[str, tuple[dict, dict]] = {
     "first": ({}, {}),
-    "numbers in pieces, not digits": ({"digits": False}, {}),
-    "vocabulary 4096": ({"vocabulary": 4096}, {}),
+    "no induction head": ({"induction_head": False}, {}),
+    "values count once": ({"value_weight": 1}, {}),
     "6 layers": ({}, {"num_hidden_layers": 6}),
+    "vocabulary 2,048": ({"vocabulary": 2048}, {}),
+    "vocabulary 4,096": ({"vocabulary": 4096}, {}),
+    "numbers in pieces, not digits": ({"digits": False}, {}),
     "8 heads": ({}, {"num_attention_heads": 8}),
-    "tied embeddings": ({}, {"tie_word_embeddings": True}),
     "768 wide inside": ({}, {"intermediate_size": 768}),
-    "rope base 100,000": ({}, ROPE),
+    "rope base 10,000": ({}, {"rope_theta": 10_000}),
     "adamw": ({"optimizer": "adamw", "learning_rate": 0.003}, {}),
 }
 SPEED_STEPS = 12
@@ -90,7 +100,7 @@ def one(name: str, seconds: float) -> str:
 
 def speed(model, tokenizer, settings: dict, folder: Path) -> float:
     """Return training steps a second, measured over SPEED_STEPS."""
-    from subterra.pretraining.pretrain import CorpusRows
+    from subterra.pretraining.rows import CorpusRows
     from subterra.training.train import make_trainer
 
     rows = CorpusRows(tokenizer, SEED, settings["tokens_per_step"], SPEED_STEPS)
@@ -103,7 +113,7 @@ def speed(model, tokenizer, settings: dict, folder: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=450, help="of training, for each choice")
+    parser.add_argument("--seconds", type=float, default=300, help="of training, for each choice")
     parser.add_argument("--at_once", type=int, default=os.cpu_count() or 1, help="choices that run side by side")
     parser.add_argument("--only", nargs="*", choices=CHOICES, default=list(CHOICES))
     parser.add_argument("--one", help=argparse.SUPPRESS)

@@ -11,7 +11,7 @@ rule embedded_base:
         "results/bases/embedded/model",
         "results/bases/embedded/README.md",
     message:
-        "The base is in {input[0]}: name it as `base` in the config."
+        "The base is in {input[0]}: name it as `base` in the config. The one in bases/embedded is model/* and *.json of it."
 
 
 rule pretrain_base:

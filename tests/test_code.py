@@ -184,5 +184,12 @@ def test_a_folder_is_the_same_wherever_it_lies(tmp_path):
     assert code.folder_digest(str(tmp_path / "here")) == code.folder_digest(str(tmp_path / "there"))
 
 
+def test_the_card_of_a_folder_does_not_count(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    before = code.folder_digest(str(tmp_path))
+    (tmp_path / "README.md").write_text("A card.")
+    assert code.folder_digest(str(tmp_path)) == before
+
+
 def test_what_is_no_folder_has_no_digest():
     assert code.folder_digest("HuggingFaceTB/SmolLM2-135M-Instruct") == ""

@@ -21,6 +21,7 @@ from subterra.pretraining.corpus import sample, stream
 from subterra.pretraining.dialogues import utterance
 from subterra.pretraining.grammar import Grammar
 from subterra.pretraining.procedures import acts
+from subterra.pretraining.rows import CorpusRows, rehearsal
 from subterra.records import read_table
 from subterra.text import PLACEHOLDER
 from subterra.training.base import write_base
@@ -173,6 +174,7 @@ def sixes(text: str) -> set[tuple[str, ...]]:
 TINY = {
     "vocabulary": 512,
     "digits": True,
+    "induction_head": True,
     "shape": {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
     "steps": 12,
     "held_out_rows": 1,
@@ -180,6 +182,7 @@ TINY = {
     "tokens_per_step": 1024,
     "optimizer": "muon",
     "learning_rate": 0.01,
+    "embedding_rate": 1,
     "weight_decay": 0.1,
     "warmup": 0.1,
     "decay": 0.3,
@@ -218,11 +221,19 @@ def test_what_was_pretrained_can_be_fine_tuned(pretrained):
 
 def test_rows_of_the_corpus_are_full_and_never_the_same(pretrained):
     _, tokenizer = load_base(str(pretrained / "model"))
-    rows = pretraining.CorpusRows(tokenizer, seed=1, size=4096, rows=4)
+    rows = CorpusRows(tokenizer, seed=1, size=4096, rows=4)
     packed = [[talk["input_ids"] for talk in rows[index]] for index in range(4)]
     assert packed == [[talk["input_ids"] for talk in rows[index]] for index in range(4)]
     assert all(2048 < sum(map(len, row)) <= 4096 for row in packed)
     assert len({tuple(ids) for row in packed for ids in row}) == sum(map(len, packed))
+
+
+def test_what_is_rehearsed_is_as_much_as_was_asked_and_fits(pretrained):
+    _, tokenizer = load_base(str(pretrained / "model"))
+    talks = rehearsal(tokenizer, seed=1, longest=600, total=5000)
+    sizes = [len(talk["input_ids"]) for talk in talks]
+    assert max(sizes) <= 600 and 5000 <= sum(sizes) < 5600 and talks[0]["labels"] == talks[0]["input_ids"]
+    assert rehearsal(tokenizer, seed=1, longest=600, total=0) == []
 
 
 # -- what it can do ------------------------------------------------------------------------------------------------

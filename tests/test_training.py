@@ -16,7 +16,7 @@ from subterra import records
 from subterra.errors import SubterraError
 from subterra.training import attention, tokens
 from subterra.training import train as training
-from subterra.training.optimizer import MuonAdamW, optimizer
+from subterra.training.optimizer import MuonAdamW, matrices_and_rest, optimizer
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 SCRATCH = Path(__file__).parent.parent / "bases" / "scratch"
@@ -27,10 +27,12 @@ END = "<|im_end|>"
 SETTINGS = {
     "epochs": 2,
     "least_steps": 0,
+    "rehearsal": 0.5,
     "value_weight": 1.0,
     "tokens_per_step": 256,
     "optimizer": "muon",
     "learning_rate": 0.003,
+    "embedding_rate": 1,
     "weight_decay": 0.1,
     "warmup": 0.1,
     "decay": 0.5,
@@ -382,6 +384,16 @@ def test_a_schedule_reaches_both_optimizers_before_and_after_a_state_is_taken_up
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_embeddings_get_their_share_of_the_rate(name):
+    model = tiny_model()
+    _, outer = matrices_and_rest(model)
+    groups = optimizer(name, model, lr=0.01, weight_decay=0.0, outer_share=0.1).param_groups
+    for group in groups:
+        of_outer = any(parameter is other for parameter in group["params"] for other in outer)
+        assert group["lr"] == pytest.approx(0.001 if of_outer else 0.01)
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
 def test_weight_decay_is_of_the_matrices(name):
     model = tiny_model(1)
     stepper = optimizer(name, model, 0.01, 0.1)
@@ -585,6 +597,16 @@ def test_a_base_with_other_weights_is_another_run(run, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run(last=8, base=base)
     assert len(list((run.folder / "checkpoints").iterdir())) == 2
+
+
+def test_a_base_that_was_pretrained_here_rehearses_and_another_does_not(run, whole, tmp_path):
+    assert whole[1]["rehearsed_tokens"] == 0
+    base = write_base(tmp_path / "ours")
+    (base / "pretraining.json").write_text("{}")
+    facts = run(base=base)
+    assert facts["tokens"] == whole[1]["tokens"]
+    assert 0.5 * facts["tokens"] <= facts["rehearsed_tokens"] < 0.5 * facts["tokens"] + SETTINGS["tokens_per_step"]
+    assert facts["steps"] > whole[1]["steps"]
 
 
 def test_a_base_with_weights_starts_from_them(whole):

@@ -28,9 +28,10 @@ def code_digest(*modules: str) -> str:
 def folder_digest(folder: str) -> str:
     """Return a digest of the files of a folder by name and content; "" for what is no folder (a Hugging Face id).
 
-    A file over LARGE bytes counts by its size and time: reading gigabytes whenever a workflow is parsed takes too long.
+    Its README.md, which says what the others are, does not count. A file over LARGE bytes counts by its size and time:
+    reading gigabytes whenever a workflow is parsed takes too long.
     """
-    files = sorted(file for file in Path(folder).rglob("*") if file.is_file())
+    files = sorted(file for file in Path(folder).rglob("*") if file.is_file() and file.name != "README.md")
     return digest([[str(file.relative_to(folder)), _content(file)] for file in files]) if files else ""
 
 

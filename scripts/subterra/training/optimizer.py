@@ -1,7 +1,8 @@
 """Muon for the matrices, AdamW for the rest, as one optimizer.
 
 A model that starts from random weights learns a procedure in fewer steps with Muon (Jordan et al. 2024), which is made
-for hidden matrices alone. Updates are scaled to AdamW's size, so that both share one learning rate.
+for hidden matrices alone. Updates are scaled to AdamW's size, so that both share one learning rate; of it, the tables
+that are no such matrices may get a share.
 """
 
 import torch
@@ -13,10 +14,10 @@ OUTER = ("embed_tokens", "lm_head")  # tables, not maps between hidden states
 class MuonAdamW(torch.optim.Optimizer):
     """Steps both optimizers. Its parameter groups are theirs, so that a scheduler reaches them."""
 
-    def __init__(self, model: torch.nn.Module, lr: float, weight_decay: float):
+    def __init__(self, model: torch.nn.Module, lr: float, weight_decay: float, outer_share: float = 1.0):
         inner, outer = matrices_and_rest(model)
         muon = torch.optim.Muon(inner, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-        self.parts = [muon, torch.optim.AdamW(outer, lr=lr, betas=BETAS, weight_decay=0.0)]
+        self.parts = [muon, torch.optim.AdamW(outer, lr=lr * outer_share, betas=BETAS, weight_decay=0.0)]
         super().__init__([*inner, *outer], {"lr": lr})
         self._share_groups()
 
@@ -51,10 +52,15 @@ def matrices_and_rest(model: torch.nn.Module) -> tuple[list, list]:
     return inner, outer
 
 
-def optimizer(name: str, model: torch.nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Return the optimizer that the config names: `muon` or `adamw`."""
+def optimizer(
+    name: str, model: torch.nn.Module, lr: float, weight_decay: float, outer_share: float = 1.0
+) -> torch.optim.Optimizer:
+    """Return the optimizer that the config names: `muon` or `adamw`.
+
+    `outer_share` is what embeddings and norms get of the learning rate.
+    """
     if name == "muon":
-        return MuonAdamW(model, lr, weight_decay)
+        return MuonAdamW(model, lr, weight_decay, outer_share)
     inner, outer = matrices_and_rest(model)
-    groups = [{"params": inner}, {"params": outer, "weight_decay": 0.0}]
+    groups = [{"params": inner}, {"params": outer, "weight_decay": 0.0, "lr": lr * outer_share}]
     return torch.optim.AdamW(groups, lr=lr, betas=BETAS, weight_decay=weight_decay)

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainerCallb
 from subterra import progress, records
 from subterra.code import code_digest, folder_digest
 from subterra.errors import SubterraError
+from subterra.pretraining.rows import rehearsal
 from subterra.text import canonical, digest, pretty, write_whole
 from subterra.training import attention, tokens
 from subterra.training.memory import keep_freed_memory
@@ -57,10 +58,11 @@ def train_model(
     if not all(encoded):
         raise SubterraError(f"{train}, {valid}: no conversations to learn from or to measure on: ask for more of them")
     size = settings["tokens_per_step"]
-    rows = tokens.PackedRows(encoded[0], size, settings["epochs"], seed, settings["least_steps"])
+    rehearsed = _rehearsed(tokenizer, base, settings, seed, min(size, longest), encoded[0])
+    rows = tokens.PackedRows([*encoded[0], *rehearsed], size, settings["epochs"], seed, settings["least_steps"])
     held_out = tokens.PackedRows(encoded[1], size, 1, seed)
     shape = [folder_digest(base), canonical(model.config.to_dict()), code_digest(__name__)]
-    run = Path(checkpoints) / digest([encoded, base, dict(settings), seed, *shape])
+    run = Path(checkpoints) / digest([encoded, rehearsed, base, dict(settings), seed, *shape])
     trainer = make_trainer(model, rows, held_out, settings, seed, run)
     trainer.train(resume_from_checkpoint=last_whole(run))
     history = losses(trainer.state.log_history)
@@ -71,7 +73,8 @@ def train_model(
         "base": base,
         "optimizer": settings["optimizer"],
         "conversations": len(encoded[0]),
-        "tokens": rows.tokens,
+        "tokens": sum(len(one["input_ids"]) for one in encoded[0]),
+        "rehearsed_tokens": sum(len(one["input_ids"]) for one in rehearsed),
         "agent_tokens": sum(label != tokens.IGNORED for one in encoded[0] for label in one["labels"]),
         "epochs": round(rows.seen / rows.tokens, 2),
         "row_fill": round(rows.seen / (size * len(rows)), 4),
@@ -80,6 +83,14 @@ def train_model(
     write_whole(out_json, pretty(facts))
     shutil.rmtree(run, ignore_errors=True)
     return facts
+
+
+def _rehearsed(tokenizer, base: str, settings: Mapping, seed: int, longest: int, encoded: Sequence) -> list:
+    """Return what is mixed in of the corpus that the base was pretrained on; nothing where that was another one."""
+    if not (Path(base) / "pretraining.json").is_file():
+        return []
+    total = round(settings["rehearsal"] * sum(len(one["input_ids"]) for one in encoded))
+    return rehearsal(tokenizer, seed, longest, total)
 
 
 def prepare(threads: int, seed: int) -> None:
@@ -166,7 +177,13 @@ def make_trainer(model, rows, held_out, settings: Mapping[str, Any], seed: int, 
         eval_dataset=held_out,
         data_collator=tokens.collate,
         optimizers=(
-            optimizer(settings["optimizer"], model, settings["learning_rate"], settings["weight_decay"]),
+            optimizer(
+                settings["optimizer"],
+                model,
+                settings["learning_rate"],
+                settings["weight_decay"],
+                settings["embedding_rate"],
+            ),
             None,
         ),
         callbacks=[Told()],
