@@ -2,8 +2,8 @@
 
 Two heads make it (Olsson et al. 2022, "In-context Learning and Induction Heads"). The first one, in layer 0, always
 looks at the token before and notes beside each token which one that was. The second one, in layer 1, looks for the
-place whose note is the token at hand, and says what stands there: what followed last time will follow again. A small
-model finds this pair by itself only after millions of tokens; here it begins with it, and training does the rest.
+place whose note is the token at hand, and says what stands there: what followed last time will follow again. The
+embedded base had not found this pair by itself after 1.5 million tokens; so it begins with it, and learns the rest.
 
 What they say to each other lies in directions drawn at random, a head wide each, so that nothing else is disturbed.
 """
