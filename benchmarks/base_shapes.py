@@ -60,7 +60,9 @@ MEASURED = 150
 def one(name: str, seconds: float) -> str:
     """Pretrain one choice and return its row of the table."""
     import torch
+    from speed import steps_a_second
     from subterra.pretraining import pretrain, skills
+    from subterra.pretraining.rows import CorpusRows
     from subterra.training.train import load_base
 
     pretrain.TOKENIZER_SAMPLES = 5_000
@@ -81,8 +83,9 @@ def one(name: str, seconds: float) -> str:
             )
 
         run(1)
-        steps_a_second = speed(*load_base(str(place / "model")), settings, place / "speed")
-        steps = int(seconds * steps_a_second)
+        model, tokenizer = load_base(str(place / "model"))
+        rows = CorpusRows(tokenizer, SEED, settings["tokens_per_step"], SPEED_STEPS)
+        steps = int(seconds * steps_a_second(model, rows, settings, SEED))
         facts = run(steps)
         torch.set_num_threads(1)
         found = skills.measure(*load_base(str(place / "model")), SEED + 7, MEASURED)
@@ -96,19 +99,6 @@ def one(name: str, seconds: float) -> str:
         f"{100 * skills.share([found['signs']]):.1f} %",
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def speed(model, tokenizer, settings: dict, folder: Path) -> float:
-    """Return training steps a second, measured over SPEED_STEPS."""
-    from subterra.pretraining.rows import CorpusRows
-    from subterra.training.train import make_trainer
-
-    rows = CorpusRows(tokenizer, SEED, settings["tokens_per_step"], SPEED_STEPS)
-    trainer = make_trainer(model, rows, rows, settings | {"evaluations": 1}, SEED, folder)
-    trainer.args.eval_strategy = trainer.args.save_strategy = "no"
-    began = time.monotonic()
-    trainer.train()
-    return SPEED_STEPS / (time.monotonic() - began)
 
 
 def main() -> None:

@@ -11,13 +11,13 @@ import argparse
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import yaml
+from speed import steps_a_second
 from subterra import matcher
 from subterra.conformance import score_dialogues
 from subterra.dialogue import chosen, hold_dialogues
@@ -28,7 +28,7 @@ from subterra.models.gguf import GgufModel
 from subterra.records import CONVERSATION, read_table
 from subterra.report.summary import SPLITS
 from subterra.training import tokens
-from subterra.training.train import load_base, make_trainer, train_model
+from subterra.training.train import load_base, train_model
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEED_STEPS = 24
@@ -75,13 +75,7 @@ class Build:
         talks = tokens.encode_all(tokenizer, self.flowchart.system, rows, model.config.max_position_embeddings)
         packed = tokens.PackedRows(talks, settings["tokens_per_step"], 1, self.config["seed"], SPEED_STEPS)
         packed.rows = packed.rows[:SPEED_STEPS]
-        with tempfile.TemporaryDirectory() as folder:
-            once = {**settings, "evaluations": 1}
-            trainer = make_trainer(model, packed, packed, once, self.config["seed"], Path(folder))
-            trainer.args.eval_strategy = trainer.args.save_strategy = "no"
-            began = time.monotonic()
-            trainer.train()
-        return round(seconds * SPEED_STEPS / (time.monotonic() - began))
+        return round(seconds * steps_a_second(model, packed, settings, self.config["seed"]))
 
     def scores(self, out: Path) -> Iterator[tuple[float, list[dict]]]:
         """Yield the temperatures and the scores of the model in `out`, as Q8_0."""
