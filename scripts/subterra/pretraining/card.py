@@ -14,8 +14,8 @@ pipeline_tag: text-generation
 
 A language model that has read nothing anybody wrote. It was pretrained on talks between customers and agents that
 grammars make up (`scripts/subterra/pretraining/`): random procedures in random trades, with names, dates, amounts and
-codes drawn for each talk alone, and drills in repeating, looking up, taking notes, answering by a made-up procedure
-and calling a tool. None of it is taken from `specs/`; a test compares runs of six words. It knows no facts. What it
+codes drawn for each talk alone, and drills in repeating, looking up, taking notes, answering by a made-up procedure,
+knowing which words belong together and calling a tool. None of it is taken from `specs/`; a test compares runs of six words. It knows no facts. What it
 brings is how people say what they want, and that a value is repeated as it was said. Fine-tune it on a procedure;
 alone it is of no use.
 """
@@ -24,8 +24,8 @@ alone it is of no use.
 def base_card(config: Mapping, settings: Mapping, facts: Mapping, skills: Mapping) -> str:
     """Return the README.md of a base as Markdown.
 
-    `config` is its config.json, `settings` the config's section `pretraining`, `facts` what `pretrain` returned and
-    `skills` what `measure` did.
+    `config` is its config.json, `settings` the config's section `pretraining`, `facts` what `pretrain` returned (and a
+    `history`, where it was no single run) and `skills` what `measure` did.
     """
     shape = (
         f"{config['model_type']}, {config['num_hidden_layers']} layers of {config['hidden_size']} with "
@@ -43,11 +43,13 @@ def base_card(config: Mapping, settings: Mapping, facts: Mapping, skills: Mappin
         f"{duration(facts['seconds'])}, in {facts['precision']}",
         "held-out loss": f"{facts['valid_loss']:.3f} nats a token",
         "held-out text": f"{skills['bits_per_byte']:.3f} bits a byte",
-        "next step of a made-up procedure": _rate(skills["signs"]),
+        "next step of an unseen procedure, of four": _rate(skills["steps"]),
+        "sign for a wish, as the system prompt says": _rate(skills["signs"]),
         "values said again": _rate({key: sum(row[key] for row in skills["copied"]) for key in ("right", "total")}),
     }
     table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
-    return "\n".join([OPENING, table, "", _copying(skills["copied"]), ""])
+    history = [f"How it came about: {facts['history']}", ""] if "history" in facts else []
+    return "\n".join([OPENING, table, "", *history, _copying(skills["copied"]), ""])
 
 
 def _copying(rows: Sequence[Mapping]) -> str:

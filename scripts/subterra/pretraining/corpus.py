@@ -12,7 +12,7 @@ from subterra.pretraining.dialogues import dialogue
 from subterra.pretraining.drills import drill
 from subterra.text import digest
 
-SHARES = {"dialogue": 0.62, "long": 0.15, "drill": 0.23}
+SHARES = {"dialogue": 0.58, "long": 0.14, "drill": 0.28}
 
 
 def sample(seed: int, index: int) -> dict:

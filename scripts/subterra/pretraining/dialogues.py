@@ -38,6 +38,7 @@ class Walk:
         self.returns: list[str] = []
         self.failed = 0
         self.long = talk.rng.choice(LENGTHS)
+        self.looks_up = talk.rng.random() < 0.5
 
     def open(self) -> None:
         """Let the agent greet, where it speaks first."""
@@ -61,6 +62,9 @@ class Walk:
         if self.hub == "fix" and self.failed > 3:
             move = "unsolved"
         rules, then = MOVES[move]
+        if self.looks_up and self.hub == "identify" and act == "give_one":
+            talk.look_up()
+            rules = ("looked_up", *rules)
         after = self._after(move, then)
         self._renew(move)
         asks = []

@@ -1,17 +1,19 @@
-"""Drills in chat form: repeating, looking up, keeping notes, hearing what is wanted, saying it another way, calling
-a tool.
+"""Drills in chat form: repeating, looking up, keeping notes, hearing what is wanted, saying it another way, knowing
+which words belong together, calling a tool.
 
 Each takes the sample's random source and returns {system, turns} as dialogues do.
 """
 
-import json
 import random
-import re
 from collections.abc import Callable
+from functools import cache
+
+import yaml
 
 from subterra.pretraining import words
 from subterra.pretraining.dialogues import paraphrases, utterance
-from subterra.pretraining.procedures import acts, topics
+from subterra.pretraining.procedures import HERE, acts, topics
+from subterra.pretraining.talk import key, tagged
 
 Lines = list[tuple[str, str]]
 ASSISTANT = (
@@ -137,9 +139,41 @@ def compare(rng: random.Random) -> dict:
     return _chat(rng.choice(ASSISTANT), lines)
 
 
+def belong(rng: random.Random) -> dict:
+    """Words of everyday life: which belong together, and what do they share?"""
+    lines: Lines = []
+    for _ in range(rng.randint(3, 8)):
+        (shared, members), (other, strangers) = rng.sample(concepts(), 2)
+        one, two, three = rng.sample(members, 3)
+        odd = rng.choice(strangers)
+        chosen = rng.sample([one, odd, rng.choice(strangers)], 3)
+        listed = rng.sample([one, two, three, odd], 4)
+        lines.append(
+            rng.choice(
+                (
+                    (f"What do {one}, {two} and {three} share?", f"{shared}."),
+                    (f"Words for {shared}?", f"{one}, {two}, {three}."),
+                    (f"What is like {two}: {chosen[0]}, {chosen[1]} or {chosen[2]}?", f"{one}: {shared}."),
+                    (f"Which does not belong: {', '.join(listed)}?", f"{odd}. The others: {shared}."),
+                    (f"{one} and {two}?", f"Alike: {shared}."),
+                    (f"{one} and {odd}?", f"Not alike: {shared}, and {other}."),
+                    (f"Another word for {one}?", f"{two}, or {three}."),
+                )
+            )
+        )
+    return _chat(rng.choice(("You know words.", "", "Which words belong together?")), lines)
+
+
+@cache
+def concepts() -> list[tuple[str, list[str]]]:
+    """Return groups of words that belong together: (what they share, the words)."""
+    sections = yaml.safe_load((HERE / "concepts.yaml").read_text(encoding="utf-8"))
+    return [group for groups in sections.values() for group in groups.items()]
+
+
 def call(rng: random.Random) -> dict:
     """The agent calls a tool with what the user told it, as JSON, and says what came back; or that nothing did."""
-    tool = f"{rng.choice(('find', 'check', 'get', 'look_up', 'open', 'verify'))}_{_key(rng.choice(nouns()))}"
+    tool = f"{rng.choice(('find', 'check', 'get', 'look_up', 'open', 'verify'))}_{key(rng.choice(nouns()))}"
     slots = rng.sample(sorted(topics()["slots"]), rng.randint(1, 3))
     labels = {slot: rng.choice(topics()["slots"][slot]["label"]) for slot in slots}
     fields = rng.sample(nouns(), rng.randint(1, 3))
@@ -149,28 +183,20 @@ def call(rng: random.Random) -> dict:
     for _ in range(rng.randint(1, 4)):
         told = {slot: words.MAKERS[topics()["slots"][slot]["make"]](rng) for slot in slots}
         tell = [rng.choice(topics()["slots"][slot]["says"]).format(said) for slot, said in told.items()]
-        asked = {_key(labels[slot]): said for slot, said in told.items()}
-        found = {_key(field): value(rng) for field in fields} if rng.random() < 0.8 else {"error": missing}
-        answer = ", ".join(f"{field} {found[_key(field)]}" for field in fields) if "error" not in found else ""
+        asked = {key(labels[slot]): said for slot, said in told.items()}
+        found = {key(field): value(rng) for field in fields} if rng.random() < 0.8 else {"error": missing}
+        answer = ", ".join(f"{field} {found[key(field)]}" for field in fields) if "error" not in found else ""
         lines += [
-            (", ".join(tell) + ".", _tagged("tool_call", {"name": tool, "arguments": asked})),
-            (_tagged("tool_response", found), f"I found: {answer}." if answer else sorry.format(missing)),
+            (", ".join(tell) + ".", tagged("tool_call", {"name": tool, "arguments": asked})),
+            (tagged("tool_response", found), f"I found: {answer}." if answer else sorry.format(missing)),
         ]
-    named = ", ".join(_key(label) for label in labels.values())
+    named = ", ".join(key(label) for label in labels.values())
     system = rng.choice(("Call {0} with {1}.", "Tool: {0}({1}).", "You have the tool {0}; it needs {1}."))
     return _chat(system.format(tool, named), lines)
 
 
-def _key(label: str) -> str:
-    return re.sub(r"[^a-z]+", "_", label.lower())
-
-
-def _tagged(tag: str, content: dict) -> str:
-    return f"<{tag}>\n{json.dumps(content)}\n</{tag}>"
-
-
 DRILLS: dict[Callable[[random.Random], dict], float] = {
-    repeat: 3, look_up: 3, notes: 4, signs: 5, hear: 3, same: 1.5, rephrase: 2, compare: 0.5, call: 3
+    repeat: 3, look_up: 3, notes: 4, signs: 5, hear: 3, same: 1.5, rephrase: 2, compare: 0.5, call: 5, belong: 7
 }  # fmt: skip
 
 

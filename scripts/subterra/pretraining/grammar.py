@@ -11,7 +11,7 @@ one with few, so that the rare forms of a big family are not crowded out by a fi
 import random
 import re
 from bisect import bisect
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 
 _MARKS = re.compile(r"[\[\]|]|<[a-z_]+>")
@@ -21,19 +21,22 @@ _TOO_MANY = 1e12
 
 
 class Grammar:
-    """The rules of a file. Raises ValueError for a rule that is not there or a bracket without its partner."""
+    """The rules of some files, of which each may add alternatives to the others' rules.
 
-    def __init__(self, file: str | Path):
+    Raises ValueError for a rule that is not there or a bracket without its partner.
+    """
+
+    def __init__(self, *files: str | Path):
         self.meanings: dict[str, str] = {}
         lines: dict[str, list[str]] = {}
         name = ""
-        for line in Path(file).read_text(encoding="utf-8").splitlines():
+        for line in chain.from_iterable(Path(file).read_text(encoding="utf-8").splitlines() for file in files):
             if line.startswith("  "):
                 lines[name].append(line[2:])
             elif line and not line.startswith("#"):
                 name, _, meaning = line.partition(":")
-                self.meanings[name] = meaning.strip()
-                lines[name] = []
+                self.meanings[name] = meaning.strip() or self.meanings.get(name, "")
+                lines.setdefault(name, [])
         self._lines = lines
         self._rules: dict[str, tuple[list, list[float]]] = {}
         self._forms: dict[str, float] = {}

@@ -188,7 +188,7 @@ class Procedure:
 @cache
 def customer() -> Grammar:
     """Return the grammar of customers."""
-    return Grammar(HERE / "customer.grammar")
+    return Grammar(HERE / "customer.grammar", *sorted(HERE.glob("customer_plain_*.grammar")))
 
 
 @cache

@@ -1,7 +1,8 @@
-"""What a base can do, measured on conversations it never saw: copying, reading a procedure, hearing a move's turn.
+"""What a base can do, measured on conversations it never saw: copying, following a procedure, hearing a move's turn.
 
 The model reads each conversation once. A value is copied where every one of its tokens is the model's first choice
-after the true text before it; the distance is counted from where the value was said last.
+after the true text before it; the distance is counted from where the value was said last. The next step is known where
+the model prefers what the agent said to what it said elsewhere in the same conversation.
 """
 
 import math
@@ -21,20 +22,24 @@ from subterra.training.train import has_bf16
 
 DISTANCES = (0, 64, 128, 256, 512)  # tokens since the value was said last; the last one is open
 LENGTHS = (1, 3, 5, 9)  # tokens of the value; likewise
+CHOICES = 4  # of the next step: the true one and others
 
 
 def measure(model, tokenizer, seed: int, samples: int) -> dict:
-    """Return {bits_per_byte, copied, signs} over `samples` dialogues of the corpus and as many of its sign drills.
+    """Return {bits_per_byte, copied, steps, signs} over `samples` conversations of the corpus and as many sign drills.
 
     `copied` has a row for each distance and length: {distance, length, right, total}, both the least of its bin.
+    `steps` is {right, total}, a step a dialogue: of four things that the agent said there, which comes next?
     `signs` is {right, total}: the system prompt says which sign answers which wish, in a procedure made up for it.
     The seed must not be the one that was trained on.
     """
     model.eval()
     bits = size = 0.0
     copied: dict[tuple[int, int], list[bool]] = defaultdict(list)
+    steps: list[bool] = []
     for index in range(samples):
         talk = sample(seed, index)
+        steps += _step(model, tokenizer, random.Random(f"{seed} step {index}"), talk)
         reading = Reading(model, tokenizer, talk["system"], talk["turns"])
         bits, size = bits + reading.bits, size + len(reading.text.encode())
         for distance, length, right in reading.copies():
@@ -44,7 +49,7 @@ def measure(model, tokenizer, seed: int, samples: int) -> dict:
         {"distance": distance, "length": length, "right": sum(found), "total": len(found)}
         for (distance, length), found in sorted(copied.items())
     ]
-    return {"bits_per_byte": bits / size, "copied": rows, "signs": {"right": sum(heard), "total": len(heard)}}
+    return {"bits_per_byte": bits / size, "copied": rows, "steps": _counted(steps), "signs": _counted(heard)}
 
 
 class Reading:
@@ -60,7 +65,8 @@ class Reading:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
             logits = model(input_ids=ids[None]).logits[0, :-1].float()
         self.right = [False, *(logits.argmax(-1) == ids[1:]).tolist()]
-        self.bits = torch.nn.functional.cross_entropy(logits, ids[1:], reduction="sum").item() / math.log(2)
+        self.losses = torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none")
+        self.bits = self.losses.sum().item() / math.log(2)
 
     def spans(self) -> Iterator[tuple[Mapping, tuple[int, int]]]:
         """Yield the agent's turns and where they lie in the text; not one before which nothing stands."""
@@ -68,6 +74,11 @@ class Reading:
         for index, turn in enumerate(self.turns, before):
             if index and turn["role"] == "assistant":
                 yield turn, agent_span(self.tokenizer, self.talk[: index + 1], self.text)
+
+    def last_loss(self) -> float:
+        """Return what a token of the last turn costs, in nats."""
+        *_, (_, span) = self.spans()
+        return self.losses[[token - 1 for token in within(self.offsets, [span])]].mean().item()
 
     def copies(self) -> Iterator[tuple[int, int, bool]]:
         """Yield (distance, length, right) of each value that the agent says again."""
@@ -78,6 +89,23 @@ class Reading:
                     if place[0] >= begin:
                         said, again = (list(within(self.offsets, [span])) for span in (last, place))
                         yield again[0] - said[0], len(again), all(self.right[token] for token in again)
+
+
+def _step(model, tokenizer, rng: random.Random, talk: Mapping) -> list[bool]:
+    """Return whether the model knows one step of a dialogue; nothing of what has too few steps to choose from."""
+    turns = talk["turns"]
+    said = list(dict.fromkeys(turn["content"] for turn in turns if turn["role"] == "assistant"))
+    places = [place for place, turn in enumerate(turns) if place and turn["role"] == "assistant"]
+    if talk["kind"] == "drill" or len(said) < CHOICES or not places:
+        return []
+    place = rng.choice(places)
+    true = turns[place]["content"]
+    others = rng.sample([content for content in said if content != true], CHOICES - 1)
+    losses = [
+        Reading(model, tokenizer, talk["system"], [*turns[:place], turns[place] | {"content": content}]).last_loss()
+        for content in (true, *others)
+    ]
+    return [min(losses) == losses[0]]
 
 
 def _signs(model, tokenizer, seed: int, samples: int) -> Iterator[bool]:
@@ -93,6 +121,10 @@ def share(rows: Iterable[Mapping]) -> float:
     """Return right / total over rows; 0 where there is none."""
     rows = list(rows)
     return sum(row["right"] for row in rows) / max(1, sum(row["total"] for row in rows))
+
+
+def _counted(found: Sequence[bool]) -> dict[str, int]:
+    return {"right": sum(found), "total": len(found)}
 
 
 def _bin(least: Sequence[int], number: int) -> int:

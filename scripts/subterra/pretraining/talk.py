@@ -4,6 +4,7 @@ The agent never names a value of the customer's that the customer has not told. 
 (for the agent: an offer, a price, a code) is in its `own`, what it takes up again is in its `values`.
 """
 
+import json
 import random
 import re
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from subterra.text import PLACEHOLDER
 
 IDENTITY = ("number", "name", "order", "serial", "mail", "phone")
 # What the agent may say first; all other values are the customer's to tell.
-AGENT_OWNS = {"kind", "brand", "agent", "price", "wait", "code", "first", "second"}
+AGENT_OWNS = {"kind", "brand", "agent", "price", "wait", "code", "first", "second", "found"}
 ONCE = {"problem", "give_all", "give_some", "give_one", "impossible", "accept_first", "accept_second", "correct"}
 _SPACES = re.compile(r" +(?=[ .,?!:;]|$)|^ +")
 
@@ -126,6 +127,18 @@ class Talk:
             lines.insert(0, _close(agent().draw(self.rng, f"ack_{act}")))
         self._say("assistant", " ".join(lines))
 
+    def look_up(self) -> None:
+        """Let the agent call a tool with what it asked for last; {field} and {v_found} are what came back."""
+        rng, slots = self.rng, topics()["slots"]
+        if "tool" not in self.words:
+            self.words["tool"] = f"{rng.choice(('find', 'check', 'get', 'open', 'look_up'))}_{key(self.words['thing'])}"
+            self.words["field"] = rng.choice([label for slot in slots.values() for label in slot["label"]])
+        self.values["found"] = words.MAKERS[rng.choice(tuple(words.MAKERS))](rng)
+        told = {key(rng.choice(slots[self.asked]["label"])): self.values[self.asked]}
+        found = {key(self.words["field"]): self.values["found"]}
+        self._note("assistant", tagged("tool_call", {"name": self.words["tool"], "arguments": told}), [self.asked])
+        self._note("user", tagged("tool_response", found), ["found"])
+
     def _line(self, rule: str) -> str:
         """An agent has habits: what it said once it often says again in the same words."""
         if rule not in self._lines or self.rng.random() < 0.4:
@@ -136,12 +149,15 @@ class Talk:
     def _say(self, role: str, text: str, careless: bool = False) -> None:
         used: list[str] = []
         content = self._fill(text, used, careless)
-        names = dict.fromkeys(used)
-        again = [self.values[name] for name in names if self.values[name] in self.said]
-        own = [self.values[name] for name in names if self.values[name] not in self.said]
         if role == "assistant":
-            for name in names:
+            for name in used:
                 assert name in AGENT_OWNS or self.values[name] in self.said, f"{name} was not told: {content}"
+        self._note(role, content, used)
+
+    def _note(self, role: str, content: str, used: Sequence[str]) -> None:
+        """Keep a turn and the values in it."""
+        values = [self.values[name] for name in dict.fromkeys(used)]
+        again, own = ([value for value in values if (value in self.said) == said] for said in (True, False))
         self.said.update(own)
         self.turns.append({"role": role, "content": content, "values": again, "own": own})
 
@@ -155,6 +171,16 @@ class Talk:
         text = text.lower().rstrip(".") if careless else sentences(text)
         used += [name.removeprefix("v_") for name in PLACEHOLDER.findall(text)]
         return PLACEHOLDER.sub(lambda found: self.values[found[1].removeprefix("v_")], text)
+
+
+def key(label: str) -> str:
+    """Return a label as a key of JSON or a part of a tool's name."""
+    return re.sub(r"[^a-z]+", "_", label.lower())
+
+
+def tagged(tag: str, content: dict) -> str:
+    """Return what a tool is asked, or answers, as chat templates write it."""
+    return f"<{tag}>\n{json.dumps(content)}\n</{tag}>"
 
 
 def _close(text: str) -> str:
