@@ -46,6 +46,7 @@ rule hold_dialogues:
         system=lambda wildcards: flowchart(wildcards.agent).system,
         scenarios=ordered(config["evaluation"]["scenarios"]),
         max_turns=config["evaluation"]["max_turns"],
+        tools=ordered(config["tools"]),
         seed=config["seed"],
         code=code_digest("subterra.dialogue", "subterra.models.gguf"),
     message:

@@ -19,6 +19,7 @@ rule export_gguf:
     params:
         system=lambda wildcards: flowchart(wildcards.agent).system,
         opens=lambda wildcards: flowchart(wildcards.agent).opens,
+        tools=lambda wildcards: ordered(flowchart(wildcards.agent).tools()),
         spec_digest=lambda wildcards: flowchart(wildcards.agent).digest,
         code=code_digest("subterra.export.gguf_writer"),
     message:

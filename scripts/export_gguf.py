@@ -13,4 +13,5 @@ with one_line(snakemake.log[0]):
         version=__version__,
         system=snakemake.params.system,
         opens=snakemake.params.opens,
+        tools=snakemake.params.tools,
     )

@@ -1,7 +1,8 @@
 """Answers that were paid for: content-addressed, one file an answer, kept the moment it is there.
 
-An entry is written whole (beside, fsync, rename) and checked when it is read, so that many jobs may share the folder
-and a kill loses at most what was in flight. Every question that is really asked leaves a line in the ledger first.
+An entry is written whole (beside, to the disk, renamed) and checked when it is read, so that many jobs may share the
+folder and a kill loses at most what was in flight. Every question that is really asked leaves a line in the ledger
+first.
 """
 
 import json
@@ -15,10 +16,13 @@ from subterra.text import canonical, digest, write_whole
 
 
 class Cache:
-    """A folder of answers by key (hexadecimal digits). `asked` and `cached` count what this object was asked for."""
+    """A folder of answers by key (hexadecimal digits). `asked` and `cached` count what this object was asked for.
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    Answers that are not `paid` for are not forced to the disk one by one, which is most of the time they take.
+    """
+
+    def __init__(self, folder: str | Path, paid: bool = True):
+        self.folder, self.paid = Path(folder), paid
         self.asked = 0
         self.cached = 0
         self._ledger: int | None = None
@@ -32,7 +36,8 @@ class Cache:
         self._note(key)
         self.asked += 1
         answer = ask()
-        write_whole(self._file(key), canonical({"key": key, "digest": digest(answer), "answer": answer}))
+        entry = canonical({"key": key, "digest": digest(answer), "answer": answer})
+        write_whole(self._file(key), entry, to_disk=self.paid)
         return answer
 
     def get(self, key: str) -> Any | None:

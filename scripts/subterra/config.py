@@ -25,6 +25,17 @@ def check_config(config: Mapping[str, Any], file: str = "config") -> None:
         raise SpecError(dict.fromkeys(line for error in found for line in _lines(error, file)))
 
 
+def check_section(name: str, data: Any, file: str) -> None:
+    """Raise SpecError with a line for all that the schema does not allow in one section of a config."""
+    from jsonschema import Draft202012Validator
+
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["properties"][name]
+    validator = Draft202012Validator({"type": "object", "properties": {name: schema}})
+    found = [line for error in validator.iter_errors({name: data}) for line in _lines(error, file)]
+    if found:
+        raise SpecError(dict.fromkeys(found))
+
+
 def base_folder(base: str) -> str:
     """Return the folder of a base that the config names: `embedded`, `scratch` and others in BASES, or its own name.
 

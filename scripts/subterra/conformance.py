@@ -1,51 +1,18 @@
 """Whether an agent kept to its procedure, judged by machine, with a sentence that a person can check.
 
 The scenario's customer says the same whatever the agent answers, so the flowchart demands the same node
-run (agent nodes up to the next customer turn or end) after each of the customer's turns, however far the
-agent has strayed: every agent turn is judged on its own, and the walk finds its way back with the
-customer's next words.
+run (agent nodes up to the next customer turn, tool or end) after each of the customer's turns and after each tool's
+answer, however far the agent has strayed: every agent turn is judged on its own, and the walk finds its way back with
+the customer's next words.
 """
 
+import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
 
-from subterra.flowchart import Flowchart
-
-MOST_RUNS = 1_000
-
-Run = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Demand:
-    """What the agent has to do after a customer turn: one of `runs`, the scenario's own first.
-
-    A run holds node ids, an end without words included. `after` is the customer's last node, "" at the start.
-    """
-
-    after: str
-    runs: tuple[Run, ...]
-
-
-def expected_runs(flowchart: Flowchart, scenario: dict) -> list[Demand]:
-    """Return what is demanded before the customer's first turn and after each one (one entry more).
-
-    `runs` is ((),) where nothing is demanded: before the first words of a customer who opens the talk.
-    """
-    return [
-        Demand(
-            after,
-            tuple(dict.fromkeys([own, *_legal_runs(flowchart, own[0], scenario["values"])] if own else [()])),
-        )
-        for after, own in _own_runs(flowchart, scenario["nodes"])
-    ]
-
-
-def label(flowchart: Flowchart, run: Run) -> str:
-    """Return the nodes of a run that speak, joined by "+": the name under which a matcher hears it."""
-    return "+".join(node for node in run if flowchart.speaks(node) == "agent")
+from subterra.demands import Demand, Run, call_of, demanded_values, expected_runs, is_due, label
+from subterra.flowchart import HEARD, OLD, Flowchart
+from subterra.text import names, readable
 
 
 def score_dialogue(flowchart: Flowchart, scenario: dict, dialogue: dict, matched: Sequence[tuple[str, float]]) -> dict:
@@ -56,25 +23,44 @@ def score_dialogue(flowchart: Flowchart, scenario: dict, dialogue: dict, matched
     which nothing is demanded (an answer after an end without words) is not judged.
     """
     demands = expected_runs(flowchart, scenario)
-    steps, chosen = [], []
-    for index, said, (heard, confidence) in _agent_turns(dialogue, matched):
-        demand = demands[said] if said < len(demands) else Demand("", ((),))
-        if label(flowchart, demand.runs[0]):
-            run = _chosen(flowchart, demand, heard)
-            chosen.append(run)
-            steps.append(
-                _step(flowchart, scenario, dialogue["turns"][index]["content"], run)
-                | {
-                    "turn": index,
-                    "after": demand.after,
-                    "heard": heard,
-                    "confidence": float(confidence),
-                    "legal": label(flowchart, run) == heard,
-                }
-            )
-    complete = _complete(flowchart, demands, dialogue, len(steps))
-    reached = _outcome(flowchart, demands, dialogue, steps, chosen)
-    return _row(flowchart, scenario, dialogue, steps, chosen, complete, reached)
+    by_place = {demand.place: demand for demand in demands}
+    judged = []
+    for index, place, (heard, confidence) in _agent_turns(dialogue, matched):
+        demand = by_place.get(place)
+        if demand and is_due(flowchart, demand.runs[0]):
+            judged.append(Judged(flowchart, demand, dialogue["turns"][index], index, heard, float(confidence)))
+    complete = _complete(flowchart, demands, dialogue, len(judged))
+    reached = _outcome(flowchart, demands, dialogue, judged)
+    return _row(flowchart, scenario, dialogue, judged, complete, reached)
+
+
+class Judged:
+    """One agent turn beside what was demanded: the run it is taken for, and what it lacks."""
+
+    def __init__(self, flowchart: Flowchart, demand: Demand, turn: Mapping, index: int, heard: str, confidence: float):
+        heard = heard if turn["content"].strip() else ""
+        self.demand, self.run = demand, _chosen(flowchart, demand, heard, bool(turn["call"]))
+        expected = label(flowchart, self.run)
+        called = call_of(flowchart, self.run, demand.values)
+        made = json.loads(turn["call"]) if turn["call"] else {}
+        self.values = demanded_values(flowchart, self.run, demand.values)
+        self.lacking = [name for name in self.values if not says(turn["content"], demand.values[name])]
+        self.arguments = called.get("arguments", {})
+        given = made.get("arguments", {}) if made.get("name") == called.get("name") else {}
+        self.wrong = [name for name, value in self.arguments.items() if given.get(name) != value]
+        templates = [flowchart.step(self.run[-1]).call.arguments[name] for name in self.wrong]
+        self.misused = {*self.lacking, *(name for template in templates for name in names(template))}
+        self.step = {
+            "turn": index,
+            "after": demand.after,
+            "expected": expected,
+            "heard": heard,
+            "confidence": confidence,
+            "legal": expected == heard and called == made,
+            "values_missing": [f"{name}={demand.values[name]}" for name in self.lacking],
+            "call_expected": readable(called) if called else "",
+            "call_made": turn["call"],
+        }
 
 
 def score_dialogues(flowchart: Flowchart, scenarios: Sequence[dict], dialogues: Sequence[dict], matcher) -> list[dict]:
@@ -103,105 +89,80 @@ def _plain(text: str) -> str:
     return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", " ".join(text.split()).casefold())
 
 
-def _own_runs(flowchart: Flowchart, path: Sequence[str]) -> list[tuple[str, Run]]:
-    """Cut a path at its customer turns: (customer's last node before, the agent's nodes)."""
-    found: list[tuple[str, list[str]]] = [("", [])]
-    for before, node in pairwise(["", *path]):
-        if flowchart.speaks(node) != "user":
-            found[-1][1].append(node)
-        elif before and flowchart.speaks(before) == "user":
-            found[-1] = (node, [])
+def _agent_turns(
+    dialogue: dict, matched: Sequence[tuple[str, float]]
+) -> Iterator[tuple[int, tuple[int, int], tuple[str, float]]]:
+    """Yield (index, place as in a Demand, what was heard) for each agent turn."""
+    heard = iter(matched)
+    said = asked = agent = 0
+    for index, turn in enumerate(dialogue["turns"]):
+        if turn["role"] == "user":
+            said, asked = said + 1, 0
+        elif turn["role"] == "tool":
+            asked += 1
         else:
-            found.append((node, []))
-    return [(after, tuple(run)) for after, run in found]
+            agent += 1
+            if agent <= len(matched):
+                yield index, (said, asked), next(heard)
+    if agent != len(matched):
+        raise ValueError(f"{agent} agent turns and {len(matched)} of them heard")
 
 
-def _legal_runs(flowchart: Flowchart, first: str, values: dict[str, str]) -> list[Run]:
-    """Return the runs of agent nodes from `first` that the draw allows, no edge twice, at most MOST_RUNS."""
-    found: list[Run] = []
-    waiting: list[Run] = [(first,)]
-    while waiting and len(found) < MOST_RUNS:
-        run = waiting.pop()
-        taken = set(pairwise(run))
-        node = flowchart.nodes[run[-1]]
-        if not node.ways or any(flowchart.speaks(way.to) == "user" and _fits(way, values) for way in node.ways):
-            found.append(run)
-        for way in node.ways:
-            if flowchart.speaks(way.to) != "user" and _fits(way, values) and (run[-1], way.to) not in taken:
-                waiting.append((*run, way.to))
-    return found
-
-
-def _fits(way, values: dict[str, str]) -> bool:
-    return all(values.get(name, allowed[0]) in allowed for name, allowed in way.where.items())
-
-
-def _agent_turns(dialogue: dict, matched: Sequence[tuple[str, float]]) -> Iterator[tuple[int, int, tuple[str, float]]]:
-    """Yield (index, customer turns before it, what was heard) for each agent turn."""
-    agent = [index for index, turn in enumerate(dialogue["turns"]) if turn["role"] == "assistant"]
-    for index, heard in zip(agent, matched, strict=True):
-        yield index, sum(turn["role"] == "user" for turn in dialogue["turns"][:index]), heard
-
-
-def _chosen(flowchart: Flowchart, demand: Demand, heard: str) -> Run:
-    """Return the demanded run that was heard; the scenario's own where it was none of them."""
-    return next((run for run in demand.runs if label(flowchart, run) == heard), demand.runs[0])
-
-
-def _step(flowchart: Flowchart, scenario: dict, text: str, run: Run) -> dict:
-    missing = [
-        f"{name}={scenario['values'][name]}"
-        for name in _demanded_values(flowchart, scenario, run)
-        if not says(text, scenario["values"][name])
-    ]
-    return {"expected": label(flowchart, run), "values_missing": missing}
-
-
-def _demanded_values(flowchart: Flowchart, scenario: dict, run: Run) -> list[str]:
-    """Return the variables that a run has to say, each once."""
-    demanded = dict.fromkeys(name for node in run for name in flowchart.nodes[node].demands)
-    return [name for name in demanded if name in scenario["values"]]
+def _chosen(flowchart: Flowchart, demand: Demand, heard: str, called: bool) -> Run:
+    """Return the demanded run that was heard, with or without a call; the scenario's own where it was none of them."""
+    same = [run for run in demand.runs if label(flowchart, run) == heard]
+    return next((run for run in same if bool(flowchart.step(run[-1]).call) == called), [*same, demand.runs[0]][0])
 
 
 def _complete(flowchart: Flowchart, demands: list[Demand], dialogue: dict, judged: int) -> bool:
     """Tell whether all the customer's words were said, and answered wherever an answer is due."""
-    customer = sum(turn["role"] == "user" for turn in dialogue["turns"])
-    due = sum(bool(label(flowchart, demand.runs[0])) for demand in demands)
-    return customer == len(demands) - 1 and judged == due
+    return _customer_turns(dialogue) == demands[-1].place[0] and judged == sum(
+        is_due(flowchart, demand.runs[0]) for demand in demands
+    )
 
 
-def _outcome(
-    flowchart: Flowchart, demands: list[Demand], dialogue: dict, steps: list[dict], chosen: list[Run]
-) -> str | None:
+def _customer_turns(dialogue: dict) -> int:
+    return sum(turn["role"] == "user" for turn in dialogue["turns"])
+
+
+def _outcome(flowchart: Flowchart, demands: list[Demand], dialogue: dict, judged: list[Judged]) -> str | None:
     """Return the outcome of the last end that was reached, None for none.
 
     An end without words is reached by the legal turn before it, or by the customer who leads there.
     """
-    last = demands[-1].runs[0]
-    customer = sum(turn["role"] == "user" for turn in dialogue["turns"])
-    if last and not label(flowchart, last) and customer == len(demands) - 1:
-        return flowchart.nodes[last[-1]].outcome
-    for step, run in reversed(list(zip(steps, chosen, strict=True))):
-        node = flowchart.nodes.get(run[-1] if step["legal"] else step["heard"].split("+")[-1])
+    last = demands[-1]
+    if last.runs[0] and not is_due(flowchart, last.runs[0]) and _customer_turns(dialogue) == last.place[0]:
+        return flowchart.nodes[last.runs[0][-1]].outcome
+    for one in reversed(judged):
+        node = flowchart.nodes.get(one.run[-1] if one.step["legal"] else one.step["heard"].split("+")[-1])
         if node is not None and node.role == "end":
             return node.outcome
     return None
 
 
+def _handled(flowchart: Flowchart, scenario: dict, judged: list[Judged]) -> int:
+    """Return how many interruptions the agent dealt with: answered as demanded, a corrected value used ever after."""
+    handled = 0
+    for number, answer in enumerate(judged):
+        if answer.demand.after.endswith(HEARD):
+            heeded = answer.step["legal"] and not answer.lacking
+            if OLD in answer.demand.values:
+                heeded = heeded and not any(one.misused & scenario["corrected"].keys() for one in judged[number:])
+            handled += heeded
+    return handled
+
+
 def _row(
-    flowchart: Flowchart,
-    scenario: dict,
-    dialogue: dict,
-    steps: list[dict],
-    chosen: list[Run],
-    complete: bool,
-    reached: str | None,
+    flowchart: Flowchart, scenario: dict, dialogue: dict, judged: list[Judged], complete: bool, reached: str | None
 ) -> dict:
+    steps = [one.step for one in judged]
     wrong = [step for step in steps if not step["legal"]]
-    total = sum(len(_demanded_values(flowchart, scenario, run)) for run in chosen)
-    missing = sum(len(step["values_missing"]) for step in steps)
+    facts = [name in flowchart.knowledge for one in judged for name in one.values]
+    no_facts = [name in flowchart.knowledge for one in judged for name in one.lacking]
+    values_total, values_missing = facts.count(False), no_facts.count(False)
+    arguments = sum(len(one.arguments) for one in judged)
     turns = dialogue["turns"]
-    return {
+    row = {
         **{key: dialogue[key] for key in ("id", "split", "condition", "temperature")},
         "conforming": complete and not wrong,
         "outcome_expected": scenario["outcome"],
@@ -210,26 +171,41 @@ def _row(
         "legal_steps": len(steps) - len(wrong),
         "steps_total": len(steps),
         "first_wrong": wrong[0]["turn"] if wrong else None,
-        "values_total": total,
-        "values_correct": total - missing,
+        "values_total": values_total,
+        "values_correct": values_total - values_missing,
+        "facts_total": facts.count(True),
+        "facts_correct": facts.count(True) - no_facts.count(True),
+        "arguments_total": arguments,
+        "arguments_correct": arguments - sum(len(one.wrong) for one in judged),
+        "interruptions_total": sum(name.endswith(HEARD) for name in scenario["nodes"]),
+        "interruptions_handled": _handled(flowchart, scenario, judged),
         "turns": len(turns),
         **{key: sum(turn[key] for turn in turns) for key in ("tokens_in", "tokens_out", "seconds")},
         "steps": steps,
-        "justification": _justification(steps, complete, reached, total - missing, total, dialogue["stopped"]),
     }
+    return row | {"justification": _justification(row, complete, dialogue["stopped"])}
 
 
-def _justification(steps: list[dict], complete: bool, reached: str | None, said: int, values: int, stopped: str) -> str:
+def _justification(row: dict, complete: bool, stopped: str) -> str:
     """Return one sentence: the first wrong turn, else why the talk broke off, else what went well."""
+    steps = row["steps"]
     for step in steps:
         if not step["legal"]:
-            after = f"after {step['after']}" if step["after"] else "at the start"
-            heard = "nothing known" if step["heard"] == "?" else step["heard"]
-            sure = f"{step['confidence']:.2f}"
-            return f"Turn {step['turn']}: expected {step['expected']} {after}, heard {heard} ({sure})."
+            return _wrong_step(step)
     if not complete:
         return f"The talk broke off ({stopped}) after {len(steps)} legal agent turns, before an end was reached."
-    spoken = f"{said} of {values} values were said" if values else "no value had to be said"
+    said, total = (row[f"values_{key}"] + row[f"facts_{key}"] for key in ("correct", "total"))
+    spoken = f"{said} of {total} values were said" if total else "no value had to be said"
     lost = next((step for step in steps if step["values_missing"]), None)
     where = f" (first missing: {lost['values_missing'][0]} in turn {lost['turn']})" if lost else ""
-    return f"All {len(steps)} agent turns were legal up to the end ({reached}), and {spoken}{where}."
+    return f"All {len(steps)} agent turns were legal up to the end ({row['outcome_reached']}), and {spoken}{where}."
+
+
+def _wrong_step(step: dict) -> str:
+    after = f"after {step['after']}" if step["after"] else "at the start"
+    if step["heard"] == step["expected"]:
+        asked, made = (step[key] or "no call" for key in ("call_expected", "call_made"))
+        return f"Turn {step['turn']}: expected {asked} {after}, got {made}."
+    heard = "nothing known" if step["heard"] == "?" else step["heard"] or "a call without words"
+    expected = step["expected"] or "a call without words"
+    return f"Turn {step['turn']}: expected {expected} {after}, heard {heard} ({step['confidence']:.2f})."

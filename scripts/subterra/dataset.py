@@ -11,12 +11,13 @@ from pathlib import Path
 from subterra import paths, records
 from subterra.conformance import says
 from subterra.errors import SubterraError
+from subterra.flowchart import HEARD, walked
 from subterra.text import PLACEHOLDER, digest, pretty, write_whole
 
 PARTS = {
     "train": ("train",),
     "valid": ("valid",),
-    "test": ("known", "held_out_paths", "held_out_values", "held_out_phrasings"),
+    "test": ("known", "held_out_paths", "held_out_values", "held_out_phrasings", "interruptions"),
 }
 MOST_TOLD = 10
 LEAK = re.compile(r"<\|\w+\|>")
@@ -57,26 +58,25 @@ def faults(row: Mapping) -> list[str]:
         at = f"{place}, turn {number} ({'+'.join(turn['nodes'])})"
         if number and row["turns"][number - 1]["role"] == turn["role"]:
             found.append(f"{at}: {turn['role']} speaks twice running: the teacher has to alternate")
-        if not turn["content"].strip():
+        if not turn["content"].strip() and not turn["call"]:
             found.append(f"{at}: nothing is said")
         if left := PLACEHOLDER.search(turn["content"]):
             found.append(f"{at}: {left.group(0)} was not filled in")
         if left := LEAK.search(turn["content"]):
             found.append(f"{at}: {left.group(0)} is a control token, not speech")
-        for name in turn["values"]:
-            value = row["values"].get(name)
-            if value is None or not says(turn["content"], value):
+        for name, value in turn["values"].items():
+            if not says(turn["content"], value):
                 found.append(f"{at}: {name} '{value}' is not said: the prompt asks for it")
     return found
 
 
 def agent_turns(rows: Iterable[Mapping]) -> list[tuple[str, str]]:
-    """Return the agent's turns of conversations as (text, node run), as a matcher learns them."""
+    """Return the agent's words in conversations as (text, run of the nodes that say them), as a matcher learns them."""
     return [
-        (turn["content"], "+".join(turn["nodes"]))
+        (turn["content"], "+".join(turn["nodes"][:-1] if turn["call"] else turn["nodes"]))
         for row in rows
         for turn in row["turns"]
-        if turn["role"] == "assistant"
+        if turn["role"] == "assistant" and turn["content"]
     ]
 
 
@@ -89,7 +89,7 @@ def _without_duplicates(rows: Sequence[dict], splits: Sequence[str], seen: set[s
     kept = []
     for row in rows:
         if row["split"] in splits:
-            words = digest([[turn["role"], turn["content"]] for turn in row["turns"]])
+            words = digest([[turn["role"], turn["content"], turn["call"]] for turn in row["turns"]])
             if words not in seen:
                 seen.add(words)
                 kept.append(row)
@@ -98,7 +98,7 @@ def _without_duplicates(rows: Sequence[dict], splits: Sequence[str], seen: set[s
 
 def _summary(parts: Mapping[str, Sequence[dict]], written: int, counts: Sequence[Mapping], paths_told: Mapping) -> dict:
     everything = [row for rows in parts.values() for row in rows]
-    trained = {tuple(row["nodes"]) for row in parts["train"]}
+    trained = {tuple(walked(row["nodes"])) for row in parts["train"]}
     teacher = dict(counts[0])
     for key in ("calls", "cached", "tokens_in", "tokens_out", "dollars"):
         teacher[key] = sum(count[key] for count in counts)
@@ -106,7 +106,8 @@ def _summary(parts: Mapping[str, Sequence[dict]], written: int, counts: Sequence
         "conversations": dict(sorted(Counter(row["split"] for row in everything).items())),
         "turns": sum(len(row["turns"]) for row in everything),
         "dropped": {"duplicates": written - len(everything)},
-        "paths": {"trained": len(trained), "held_out": paths_told["held_out"]},
+        "interrupted": sum(any(name.endswith(HEARD) for name in row["nodes"]) for row in parts["train"]),
+        "paths": {"trained": len({row["path"] for row in parts["train"]}), "held_out": paths_told["held_out"]},
         "edges_covered": [len(paths.edges_of(trained)), paths_told["edges_covered"]],
         "edge_pairs_covered": [len(paths.edge_pairs_of(trained)), paths_told["edge_pairs_covered"]],
         "held_out_values": paths_told["held_out_values"],

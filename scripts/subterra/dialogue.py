@@ -3,24 +3,39 @@
 Whatever has `reply(messages, *, temperature, seed, max_tokens) -> Reply` can be the agent.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from subterra.customer import ScriptedCustomer
 from subterra.models import ContextFull
 from subterra.progress import track
 from subterra.text import digest
+from subterra.tools import Answerer, StandIn, Tools, split_call
 
 
 def hold_dialogue(
-    model, scenario: dict, system: str, *, condition: str, temperature: float, seed: int, max_turns: int
+    model,
+    scenario: dict,
+    system: str,
+    *,
+    condition: str,
+    temperature: float,
+    seed: int,
+    max_turns: int,
+    own: Mapping[str, Answerer] = MappingProxyType({}),
 ) -> dict:
     """Let the agent talk with the scenario's customer and return a dialogue row (see records.DIALOGUE).
 
-    The agent speaks first unless the scenario's customer does. It ends when the customer has no line left
-    and the agent has answered (`finished`), when the agent says nothing (`empty_turn`), after `max_turns`
-    turns of both (`turn_limit`), or where the model can read no more (`context_full`).
+    The agent speaks first unless the scenario's customer does. What it asks of a tool is answered by one of the user's
+    `own`, else from the scenario. It ends when the customer has no line left and the agent has answered (`finished`),
+    when the agent says nothing (`empty_turn`), after `max_turns` turns of all (`turn_limit`), where the model can read
+    no more (`context_full`), or where a tool's answer is not the scenario's, so that the rest cannot be judged
+    (`other_result`).
     """
     customer = ScriptedCustomer(scenario)
+    stand_in = StandIn(scenario)
     turns: list[dict] = []
     own_seed = dialogue_seed(seed, scenario["id"], temperature)
     stopped = "turn_limit"
@@ -32,6 +47,16 @@ def hold_dialogue(
         except ContextFull:
             stopped = "context_full"
             break
+        if call := turns[-1]["call"]:
+            if len(turns) == max_turns:
+                break
+            expected = stand_in(json.loads(call))
+            answer = Tools(own, lambda _, same=expected: same).answer(call)
+            turns.append(_heard({"role": "tool", "content": answer, "nodes": []}))
+            if json.loads(answer) != expected:
+                stopped = "other_result"
+                break
+            continue
         if not turns[-1]["content"]:
             stopped = "empty_turn"
             break
@@ -53,9 +78,10 @@ def hold_dialogues(
     temperature: float,
     seed: int,
     max_turns: int,
+    own: Mapping[str, Answerer] = MappingProxyType({}),
 ) -> list[dict]:
     """Return one dialogue row a scenario, in their order; the order changes nothing in them."""
-    settings = {"condition": condition, "temperature": temperature, "seed": seed, "max_turns": max_turns}
+    settings = {"condition": condition, "temperature": temperature, "seed": seed, "max_turns": max_turns, "own": own}
     label = f"{condition} at temperature {temperature:g}"
     return [hold_dialogue(model, scenario, system, **settings) for scenario in track(scenarios, len(scenarios), label)]
 
@@ -85,19 +111,27 @@ def dialogue_seed(seed: int, scenario: str, temperature: float) -> int:
     return int(digest([seed, scenario, float(temperature)], 8), 16)
 
 
-def messages(system: str, turns: Iterable[dict]) -> list[dict[str, str]]:
-    """Return chat messages: the system prompt (where there is one), then role and content of each turn."""
+def messages(system: str, turns: Iterable[Mapping]) -> list[dict[str, Any]]:
+    """Return chat messages: the system prompt (where there is one), then role, content and call of each turn."""
     opening = [{"role": "system", "content": system}] if system else []
-    return opening + [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+    return opening + [_message(turn) for turn in turns]
 
 
-def _heard(turn: dict) -> dict:
-    return turn | {"values": [], "tokens_in": 0, "tokens_out": 0, "seconds": 0.0}
+def _message(turn: Mapping) -> dict[str, Any]:
+    message = {"role": turn["role"], "content": turn["content"]}
+    if turn.get("call"):
+        message["tool_calls"] = [{"type": "function", "function": json.loads(turn["call"])}]
+    return message
+
+
+def _heard(turn: Mapping) -> dict:
+    return {**turn, "values": {}, "call": "", "tokens_in": 0, "tokens_out": 0, "seconds": 0.0}
 
 
 def _answer(model, turns: list[dict], system: str, temperature: float, seed: int) -> dict:
     # Each turn draws anew: one seed for all would give every turn the same luck.
     turn_seed = (seed + len(turns)) % 2**32
     reply = model.reply(messages(system, turns), temperature=temperature, seed=turn_seed)
-    said = {"role": "assistant", "content": reply.text, "nodes": [], "values": []}
+    words, call = split_call(reply.text)
+    said = {"role": "assistant", "content": words, "nodes": [], "values": {}, "call": call}
     return said | {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out, "seconds": reply.seconds}

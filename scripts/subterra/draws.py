@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from subterra.flowchart import Flowchart
+from subterra.flowchart import HEARD, NEW, OLD, Flowchart
 from subterra.paths import Path
-from subterra.soundness import restrict
+from subterra.routes import restrict
 from subterra.text import digest, fraction, names
 
 SMALLEST_POOL = 8  # pools below this keep all their values for training
@@ -22,12 +22,11 @@ FEWEST_SAYS = 4  # steps with fewer phrasings keep all of them
 def hold_out_values(flowchart: Flowchart, share: float, seed: int) -> dict[str, tuple[str, ...]]:
     """Return the values of each variable kept out of training: about `share` of them, by lot, never all.
 
-    A variable that a `where` looks at and a pool of fewer than SMALLEST_POOL keep all of theirs.
+    A decisive variable and a pool of fewer than SMALLEST_POOL keep all of theirs.
     """
-    decisive = {name for node in flowchart.nodes.values() for way in node.ways for name in way.where}
     found = {}
     for name, pool in flowchart.variables.items():
-        open_to_lot = name not in decisive and len(pool) >= SMALLEST_POOL
+        open_to_lot = name not in flowchart.decisive and len(pool) >= SMALLEST_POOL
         drawn = tuple(v for v in pool if open_to_lot and fraction("value", seed, name, v) < share)
         found[name] = drawn if len(drawn) < len(pool) else ()
     return found
@@ -46,30 +45,62 @@ def hold_out_phrasings(says: Sequence[str], share: float, seed: int) -> list[str
 
 
 def steps_of(flowchart: Flowchart, path: Path) -> list[str]:
-    """Return the names of the steps of a path: a node, or for a customer's node the way that is taken out of it."""
+    """Return the names of the steps of a path: a node, or for customers and tools the way that is taken out of it."""
     ways = [f"{source}->{target}" for source, target in pairwise(path)]
-    return [way if flowchart.speaks(node) == "user" else node for node, way in zip(path, [*ways, ""], strict=True)]
+    decided = ("user", "tool")
+    return [way if flowchart.speaks(node) in decided else node for node, way in zip(path, [*ways, ""], strict=True)]
 
 
 def step_of(flowchart: Flowchart, name: str, held_out: float = 0.0, seed: int = 0) -> dict:
-    """Return all that a teacher and the checks need to know of a step.
+    """Return all that a teacher and the checks need to know of a step, of a path or of an interruption.
 
-    Of what a customer says, the share `held_out` is in `held_out_says` instead of `says`.
+    Of what a customer says, the share `held_out` is in `held_out_says` instead of `says`. A tool's step has `call` and
+    `result`, both with templates; `corrects` tells whether values change with it.
     """
     source, _, target = name.partition("->")
-    node = flowchart.nodes[source]
+    node = flowchart.step(source)
     way = flowchart.way(source, target) if target else None
+    interruption = flowchart.interruptions.get(source.removesuffix(HEARD)) if source.endswith(HEARD) else None
     says = list(way.says if way and way.says else node.says)
     kept_out = hold_out_phrasings(says, held_out, seed) if node.speaker == "user" else []
-    return {
+    step = {
         "node": source,
         "speaker": node.speaker,
         "prompt": node.prompt,
-        "when": way.when if way else "",
+        "when": way.when if way else interruption.when if interruption else "",
         "says": [line for line in says if line not in kept_out],
         "held_out_says": kept_out,
         "demands": list(node.demands),
+        "corrects": bool(interruption and interruption.corrects),
     }
+    called = {"name": node.call.name, "arguments": node.call.arguments} if node.call else None
+    return step | ({"call": called, "result": way.result} if called and way else {})
+
+
+def names_of(step: Mapping) -> frozenset[str]:
+    """Return the variables and facts that a step may speak, hand to a tool or hear from it."""
+    templates = [*step["says"], *step["held_out_says"]]
+    if "call" in step:
+        templates += [*step["call"]["arguments"].values(), *step["result"].values()]
+    return frozenset(step["demands"]).union(*map(names, templates))
+
+
+def values_along(
+    steps: Sequence[Mapping], values: Mapping[str, str], corrected: Mapping[str, str]
+) -> list[Mapping[str, str]]:
+    """Return the values that hold at each step: the draw, until the customer corrects one.
+
+    In the correction itself {old} and {new} are both of them. Steps with the same values share one mapping.
+    """
+    found, now = [], values
+    for number, step in enumerate(steps):
+        if step["corrects"]:
+            ((name, new),) = corrected.items()
+            now = {**values, name: new, OLD: values[name], NEW: new}
+        elif number and OLD in now and not steps[number - 1]["corrects"]:
+            now = {name: value for name, value in now.items() if name not in (OLD, NEW)}
+        found.append(now)
+    return found
 
 
 class Draws:
@@ -102,27 +133,46 @@ class Draws:
             "nodes": row["nodes"],
             "outcome": row["outcome"],
             "steps": steps,
+            "corrected": {},
         }
-        return [
-            {"id": name, **facts, "values": {variable: values[number] for variable, values in drawn.items()}}
-            for number, name in enumerate(ids)
-        ]
+        talks = []
+        for number, name in enumerate(ids):
+            values = {variable: values[number] for variable, values in drawn.items()}
+            talks.append({"id": name, **facts, "values": values | self.facts_on(steps, values)})
+        return talks
+
+    def another(self, talk: Mapping, name: str) -> str:
+        """Return another value of a variable that decides nothing, for a conversation without held-out values."""
+        pool = [value for value in self._pool(name, None, False) if value != talk["values"][name]]
+        return max(pool, key=lambda value: _number(self.seed, talk["id"], "another", value))
+
+    def has_another(self, name: str) -> bool:
+        """Tell whether training knows more than one value of a variable."""
+        return len(self._pool(name, None, False)) > 1
+
+    def facts_on(self, steps: Sequence[str], values: Mapping[str, str]) -> dict[str, str]:
+        """Return the facts that are spoken on some steps, under a draw."""
+        if not self.flowchart.knowledge:
+            return {}
+        spoken = frozenset().union(*map(self._names, steps))
+        return {name: text for name, text in self.flowchart.facts(values).items() if name in spoken}
 
     def _draw(self, name: str, allowed: frozenset[str] | None, lots: np.ndarray, held_out: bool) -> list[str]:
-        kept = self.held_out[name]
-        pool = kept if held_out and kept else [v for v in self.flowchart.variables[name] if v not in kept]
-        pool = [value for value in pool if allowed is None or value in allowed]
+        pool = self._pool(name, allowed, held_out)
         numbers = np.array([self._number[name, value] for value in pool], dtype=np.uint64)
         return [pool[best] for best in _mixed(lots[:, None] ^ numbers[None, :]).argmax(axis=1)]
 
+    def _pool(self, name: str, allowed: frozenset[str] | None, held_out: bool) -> list[str]:
+        kept = self.held_out[name]
+        pool = kept if held_out and kept else [v for v in self.flowchart.variables[name] if v not in kept]
+        return [value for value in pool if allowed is None or value in allowed]
+
     def _spoken_on(self, steps: Sequence[str]) -> list[str]:
-        return sorted(set().union(*map(self._names, steps)))
+        return sorted(set().union(*map(self._names, steps)) - self.flowchart.knowledge.keys())
 
     def _names(self, step: str) -> frozenset[str]:
-        """Return the variables that a step may speak."""
         if step not in self._spoken:
-            told = step_of(self.flowchart, step)
-            self._spoken[step] = frozenset(told["demands"]).union(*map(names, told["says"]))
+            self._spoken[step] = names_of(step_of(self.flowchart, step))
         return self._spoken[step]
 
 

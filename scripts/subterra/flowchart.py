@@ -1,31 +1,49 @@
 """The canonical procedure: nodes, ways and variables, once the checker has found nothing wrong.
 
 Two specs that say the same (other comments, key order, layout) have the same canonical form, byte for byte.
+
+An interruption is something that a customer may say instead of what the procedure waits for. In a conversation it is
+two more steps, named after it: `wait?` is the customer's, `wait!` the agent's answer.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from subterra.text import canonical, digest, names
 
 RULES = ("simple", "trail", "visits: k")
+HEARD, ANSWERED = "?", "!"  # what the two steps of an interruption end with; no node's name does
+OLD, NEW = "old", "new"  # in the words of a correction: the value it takes back, and the one that holds
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way out of a node: where it leads, when it is taken, what is said then, which draws allow it."""
+    """A way out of a node: where it leads, when it is taken, what is said then, which draws allow it.
+
+    `result` is what a tool answers on this way, a template for each key.
+    """
 
     to: str
     when: str
     says: tuple[str, ...]
     where: dict[str, tuple[str, ...]]
+    result: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the agent asks a tool: its name, and a template for each argument."""
+
+    name: str
+    arguments: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Node:
-    """A step of the procedure: agent, user or end. An end with a prompt speaks the agent's closing words."""
+    """A step of the procedure: agent, user, tool or end. An end with a prompt speaks the agent's closing words."""
 
     id: str
     role: str
@@ -33,18 +51,59 @@ class Node:
     says: tuple[str, ...]
     ways: tuple[Way, ...]
     outcome: str = ""
+    call: Call | None = None
 
     @property
     def speaker(self) -> str | None:
-        """Who speaks here: "agent", "user", or None for an end without words."""
+        """Who speaks here: "agent", "user", "tool", or None for an end without words."""
         if self.role == "end":
             return "agent" if self.prompt else None
         return self.role
 
     @property
     def demands(self) -> tuple[str, ...]:
-        """The variables whose value the agent has to say here: those its prompt names."""
+        """The variables and facts whose value the agent has to say here: those its prompt names."""
         return names(self.prompt) if self.speaker == "agent" else ()
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The variables whose value the agent has to hand to a tool here."""
+        arguments = self.call.arguments.values() if self.call else ()
+        return tuple(dict.fromkeys(name for template in arguments for name in names(template)))
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that the agent knows by heart: one text, or one for each value of the variable `of`."""
+
+    of: str
+    texts: dict[str, str]
+
+    def known(self, values: Mapping[str, str]) -> str | None:
+        """Return the text under a draw; None where the draw lacks the variable."""
+        return self.texts.get(values.get(self.of, "") if self.of else "")
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """What a customer may say at any turn instead, and how the agent deals with it.
+
+    The agent answers, and the customer goes on with what was due; or the talk goes on at the end `to`, whose words
+    answer. A correction takes back the value of one of the variables in `corrects`, which the customer has said.
+    """
+
+    id: str
+    when: str
+    says: tuple[str, ...]
+    prompt: str
+    answers: tuple[str, ...]
+    to: str = ""
+    corrects: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The names of its steps in a conversation; the last one is an end where the talk does not come back."""
+        return (self.id + HEARD, self.to or self.id + ANSWERED)
 
 
 @dataclass(frozen=True)
@@ -58,6 +117,8 @@ class Flowchart:
     rule: str
     variables: dict[str, tuple[str, ...]]
     nodes: dict[str, Node]
+    knowledge: dict[str, Fact] = field(default_factory=dict)
+    interruptions: dict[str, Interruption] = field(default_factory=dict)
 
     @cached_property
     def hubs(self) -> tuple[str, ...]:
@@ -89,9 +150,48 @@ class Flowchart:
         """Who speaks first: "agent" or "user"."""
         return self.nodes[self.start].role
 
-    def speaks(self, node: str) -> str | None:
-        """Who speaks at a node: "agent", "user" or None."""
-        return self.nodes[node].speaker
+    @cached_property
+    def decisive(self) -> frozenset[str]:
+        """The variables whose value decides something: a way that is taken, or what the agent knows."""
+        looked_at = {name for node in self.nodes.values() for way in node.ways for name in way.where}
+        return frozenset(looked_at | {fact.of for fact in self.knowledge.values() if fact.of})
+
+    @cached_property
+    def _interrupting(self) -> dict[str, Node]:
+        """The steps of the interruptions as nodes of their own, from which no way leads."""
+        found = {}
+        for one in self.interruptions.values():
+            found[one.id + HEARD] = Node(one.id + HEARD, "user", "", one.says, ())
+            found[one.id + ANSWERED] = Node(one.id + ANSWERED, "agent", one.prompt, one.answers, ())
+        return found
+
+    def step(self, name: str) -> Node:
+        """Return a node, or a step of an interruption; KeyError for neither."""
+        return self.nodes[name] if name in self.nodes else self._interrupting[name]
+
+    def speaks(self, step: str) -> str | None:
+        """Who speaks at a node or a step of an interruption: "agent", "user", "tool" or None."""
+        return self.step(step).speaker
+
+    def tools(self) -> dict[str, list[dict]]:
+        """Return what a stand-in has to know of each tool, for each node that calls it: {arguments, results, pools}.
+
+        `arguments` and the possible `results` are templates, `pools` the values of what no argument says.
+        """
+        found: dict[str, list[dict]] = {}
+        for node in self.nodes.values():
+            if node.call:
+                results = [way.result for way in node.ways]
+                said = {name for result in results for template in result.values() for name in names(template)}
+                pools = {name: list(self.variables[name]) for name in sorted(said - set(node.asks))}
+                use = {"arguments": node.call.arguments, "results": results, "pools": pools}
+                found.setdefault(node.call.name, []).append(use)
+        return found
+
+    def facts(self, values: Mapping[str, str]) -> dict[str, str]:
+        """Return what the agent knows by heart under a draw."""
+        known = {name: fact.known(values) for name, fact in self.knowledge.items()}
+        return {name: text for name, text in known.items() if text is not None}
 
     def way(self, source: str, target: str) -> Way:
         """Return the way from one node to another; KeyError where there is none."""
@@ -109,14 +209,34 @@ class Flowchart:
                 "says": list(node.says),
                 "outcome": node.outcome,
                 "next": [
-                    {"to": way.to, "when": way.when, "says": list(way.says), "where": _lists(way.where)}
+                    {
+                        "to": way.to,
+                        "when": way.when,
+                        "says": list(way.says),
+                        "where": _lists(way.where),
+                        "result": way.result,
+                    }
                     for way in node.ways
                 ],
+                "call": {"name": node.call.name, "arguments": node.call.arguments} if node.call else None,
             }
             for node in self.nodes.values()
         }
         head = {"agent": self.agent, "title": self.title, "system": self.system, "start": self.start}
-        return canonical({**head, "paths": {"rule": self.rule}, "variables": _lists(self.variables), "nodes": nodes})
+        knowledge = {name: {"of": fact.of, "is": fact.texts} for name, fact in self.knowledge.items()}
+        interruptions = {
+            one.id: {
+                "when": one.when,
+                "says": list(one.says),
+                "prompt": one.prompt,
+                "answers": list(one.answers),
+                "to": one.to,
+                "corrects": list(one.corrects),
+            }
+            for one in self.interruptions.values()
+        }
+        body = {"variables": _lists(self.variables), "knowledge": knowledge, "nodes": nodes}
+        return canonical({**head, "paths": {"rule": self.rule}, **body, "interruptions": interruptions})
 
     @classmethod
     def read(cls, path: str | Path) -> "Flowchart":
@@ -134,9 +254,11 @@ class Flowchart:
                 prompt=node["prompt"],
                 says=tuple(node["says"]),
                 ways=tuple(
-                    Way(way["to"], way["when"], tuple(way["says"]), _tuples(way["where"])) for way in node["next"]
+                    Way(way["to"], way["when"], tuple(way["says"]), _tuples(way["where"]), way["result"])
+                    for way in node["next"]
                 ),
                 outcome=node["outcome"],
+                call=Call(**node["call"]) if node["call"] else None,
             )
             for name, node in sorted(data["nodes"].items())
         }
@@ -148,7 +270,35 @@ class Flowchart:
             rule=data["paths"]["rule"],
             variables=_tuples(data["variables"]),
             nodes=nodes,
+            knowledge={name: Fact(fact["of"], fact["is"]) for name, fact in sorted(data["knowledge"].items())},
+            interruptions={
+                name: Interruption(
+                    id=name,
+                    when=one["when"],
+                    says=tuple(one["says"]),
+                    prompt=one["prompt"],
+                    answers=tuple(one["answers"]),
+                    to=one["to"],
+                    corrects=tuple(one["corrects"]),
+                )
+                for name, one in sorted(data["interruptions"].items())
+            },
         )
+
+
+def walked(steps: Iterable[str]) -> list[str]:
+    """Return the nodes of a conversation without its interruptions; what such a one jumped to is left out.
+
+    >>> walked(["greet", "wait?", "wait!", "ask", "human?", "handed_over"])
+    ['greet', 'ask']
+    """
+    found: list[str] = []
+    before = ""
+    for name in steps:
+        if not name.endswith((HEARD, ANSWERED)) and not before.endswith(HEARD):
+            found.append(name)
+        before = name
+    return found
 
 
 def _lists(mapping: dict) -> dict:

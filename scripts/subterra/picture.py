@@ -9,6 +9,7 @@ from html import escape
 
 from subterra.flowchart import Flowchart, Node
 from subterra.layout import Layout, lay_out
+from subterra.text import readable
 
 LABEL_LENGTH = 26
 LETTER, SMALL_LETTER = 7.3, 6.1  # widths of a letter of 13 and 11 pixels, generously
@@ -194,7 +195,8 @@ def _node(node: Node, x: float, y: float, rate: Rate | None, tall: bool) -> str:
     step = step_of(rate)
     look = f"fc-shape fc-{node.role}" + ("" if step is None else f" fc-r{step}")
     tried = "" if step is None else f"\n{rate[0]} of {rate[1]} right"
-    text = f"<title>{escape(node.id)} ({escape(node.role)}){tried}\n{escape(node.prompt)}</title>"
+    told = f"{node.call.name} {readable(node.call.arguments)}" if node.call else node.prompt
+    text = f"<title>{escape(node.id)} ({escape(node.role)}){tried}\n{escape(told)}</title>"
     shape = _shape(node, x, y, _width(node), 46 if tall else 36, look)
     shift = 0 if step is None else 8
     name = f'<text class="fc-name" x="{x:.1f}" y="{y - shift:.1f}">{escape(node.id)}</text>'

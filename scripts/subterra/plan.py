@@ -18,6 +18,7 @@ from subterra.code import code_digest
 from subterra.draws import Draws, hold_out_values, step_of, steps_of
 from subterra.errors import SubterraError
 from subterra.flowchart import Flowchart
+from subterra.interrupt import Interrupter
 from subterra.text import canonical, digest, fraction, pretty, write_if_changed, write_whole
 
 # Where a conversation is used, and what in it training never saw.
@@ -28,7 +29,9 @@ SPLITS = {
     "held_out_paths": "paths",
     "held_out_values": "values",
     "held_out_phrasings": "phrasings",
+    "interruptions": "",
 }
+LEARNED = ("train", "valid")  # splits where interruptions come at the set rate; in `interruptions` one each, else none
 STAMP = "plan.json"
 
 
@@ -36,8 +39,9 @@ def plan_agent(spec: str | Path, folder: str | Path, settings: Mapping[str, Any]
     """Write flowchart.json, paths.parquet, paths.json and shards/{shard}.json of an agent into `folder`.
 
     `settings` holds `seed`, `paths` {rule, limit}, `held_out` {paths, values, phrasings} (shares in [0, 1)),
-    `conversations` (how many of each split), `shards` and `teacher`. Nothing is done where neither spec, settings
-    nor code have changed since. Raises SpecError with a line for every mistake in the spec, and writes nothing then.
+    `conversations` (how many of each split), `interruptions` {rate}, `shards` and `teacher`. Nothing is done where
+    neither spec, settings nor code have changed since. Raises SpecError with a line for every mistake in the spec, and
+    writes nothing then.
     """
     folder, content = Path(folder), Path(spec).read_bytes() if Path(spec).is_file() else b""
     stamp = pretty({"spec": digest(content), "settings": digest(dict(settings)), "code": code_digest(__name__)})
@@ -120,6 +124,7 @@ def shard_work(flowchart: Flowchart, rows: Sequence[dict], settings: Mapping[str
     """Yield the work of each shard, self-contained: `steps` by name, and the `conversations` that walk them."""
     seed, shards = settings["seed"], settings["shards"]
     draws = Draws(flowchart, hold_out_values(flowchart, settings["held_out"]["values"], seed), seed)
+    interrupter = Interrupter(flowchart, draws, seed)
     step = cache(partial(step_of, flowchart, held_out=settings["held_out"]["phrasings"], seed=seed))
     talks: list[list[dict]] = [[] for _ in range(shards)]
     for split, held_out in SPLITS.items():
@@ -128,9 +133,16 @@ def shard_work(flowchart: Flowchart, rows: Sequence[dict], settings: Mapping[str
             peers = [row for row in peers if draws.has_held_out_values(row)]
         elif held_out == "phrasings":
             peers = [row for row in peers if _all_held_out([step(name) for name in steps_of(flowchart, row["nodes"])])]
+        if split == "interruptions":
+            peers = [row for row in peers if interrupter.can_interrupt(row["nodes"])]
         for row in peers:
             count = draws_of(row["path"], split, settings["conversations"][split], len(peers))
-            talks[int(row["path"], 16) % shards] += draws.of(row, split, count, held_out == "values")
+            drawn = draws.of(row, split, count, held_out == "values")
+            if split == "interruptions":
+                drawn = map(interrupter.once, drawn)
+            elif split in LEARNED:
+                drawn = (interrupter.at_rate(talk, settings["interruptions"]["rate"]) for talk in drawn)
+            talks[int(row["path"], 16) % shards] += drawn
     for shard, work in enumerate(talks):
         used = sorted({name for talk in work for name in talk["steps"]})
         yield {
@@ -182,8 +194,8 @@ def _path_row(flowchart: Flowchart, path: paths.Path, held_out: bool) -> dict:
 
 
 def turns_of(flowchart: Flowchart, path: paths.Path) -> int:
-    """Return the turns of a conversation along a path: nodes of one speaker in a row are one turn."""
-    speakers = [speaker for speaker in map(flowchart.speaks, path) if speaker]
+    """Return the turns of a conversation along a path: nodes of one speaker in a row are one turn, tools have none."""
+    speakers = [speaker for speaker in map(flowchart.speaks, path) if speaker in ("agent", "user")]
     return sum(before != after for before, after in pairwise(["", *speakers]))
 
 

@@ -22,10 +22,11 @@ VALUES = pa.map_(pa.string(), pa.string())
 
 TURN = pa.struct(
     [
-        _field("role", pa.string(), "user or assistant; the agent is the assistant"),
-        _field("content", pa.string(), "the words, with every value filled in"),
-        _field("nodes", STRINGS, "the flowchart nodes that this turn speaks; beside the text, never in it"),
-        _field("values", STRINGS, "variables whose value an agent turn has to say"),
+        _field("role", pa.string(), "user, assistant or tool; the agent is the assistant"),
+        _field("content", pa.string(), "the words, with every value filled in; of a tool, its result as JSON"),
+        _field("nodes", STRINGS, "the steps that this turn speaks; beside the text, never in it"),
+        _field("values", VALUES, "what an agent turn has to say: the variables and facts with their values"),
+        _field("call", pa.string(), "what an agent turn asks of a tool, {name, arguments} as JSON; empty for nothing"),
     ]
 )
 
@@ -44,10 +45,11 @@ CONVERSATION = pa.schema(
         _field("id", pa.string(), "{path}-{split}-{number}"),
         _field("path", pa.string(), "path id"),
         _field("split", pa.string(), "a name of plan.SPLITS"),
-        _field("nodes", STRINGS, "node ids from the start to an end"),
+        _field("nodes", STRINGS, "node ids from the start to an end, with the steps of interruptions among them"),
         _field("outcome", pa.string(), "outcome of the end"),
-        _field("values", VALUES, "the draw: a value for every variable spoken on the path"),
-        _field("turns", pa.list_(TURN), "the talk, turns alternating"),
+        _field("values", VALUES, "the draw: a value for every variable and fact spoken on the path"),
+        _field("corrected", VALUES, "the variable that the customer corrects, with the value that holds from then on"),
+        _field("turns", pa.list_(TURN), "the talk; after each turn another speaks"),
     ]
 )
 
@@ -67,19 +69,21 @@ DIALOGUE = pa.schema(
         _field("condition", pa.string(), "who answered: compiled-q8_0, ..."),
         _field("temperature", pa.float64(), "sampling temperature, 0 for greedy"),
         _field("turns", pa.list_(SPOKEN), "the talk; nodes are empty for the agent's turns"),
-        _field("stopped", pa.string(), "finished, turn_limit or empty_turn"),
+        _field("stopped", pa.string(), "finished, or what broke it off (see dialogue.hold_dialogue)"),
     ]
 )
 
 STEP = pa.struct(
     [
         _field("turn", pa.int32(), "index of the agent turn in the dialogue"),
-        _field("after", pa.string(), "the customer's last node, empty at the start"),
+        _field("after", pa.string(), "the customer's or the tool's last step, empty at the start"),
         _field("expected", pa.string(), "the node run the flowchart demands, joined by +"),
         _field("heard", pa.string(), "the node run the matcher heard, ? for none"),
         _field("confidence", pa.float64(), "the matcher's probability for what it heard"),
         _field("legal", pa.bool_(), "heard what the flowchart demands"),
         _field("values_missing", STRINGS, "name=value that the turn had to say and did not"),
+        _field("call_expected", pa.string(), "the call that the flowchart demands, as JSON; empty for none"),
+        _field("call_made", pa.string(), "the call that was made, as JSON; empty for none"),
     ]
 )
 
@@ -98,6 +102,12 @@ SCORE = pa.schema(
         _field("first_wrong", pa.int32(), "index of the first wrong turn, null for none"),
         _field("values_total", pa.int32(), "values that the agent had to say"),
         _field("values_correct", pa.int32(), "values that it said"),
+        _field("facts_total", pa.int32(), "facts of the spec's knowledge that the agent had to say"),
+        _field("facts_correct", pa.int32(), "facts that it said"),
+        _field("arguments_total", pa.int32(), "arguments that the agent had to hand to tools"),
+        _field("arguments_correct", pa.int32(), "arguments that it handed over exactly"),
+        _field("interruptions_total", pa.int32(), "interruptions of the customer"),
+        _field("interruptions_handled", pa.int32(), "those that were answered as the spec says, a correction heeded"),
         _field("turns", pa.int32(), "turns of the dialogue"),
         _field("tokens_in", pa.int32(), "tokens read by the model"),
         _field("tokens_out", pa.int32(), "tokens written by the model"),
@@ -129,9 +139,4 @@ def read_table(path: str | Path, schema: pa.Schema | None = None) -> list[dict]:
     table = pq.read_table(path)
     if schema is not None and not table.schema.equals(schema):
         raise ValueError(f"{path}: written with another schema; delete it and run again")
-    rows = table.to_pylist()
-    maps = [field.name for field in table.schema if pa.types.is_map(field.type)]
-    for row in rows:
-        for name in maps:
-            row[name] = dict(row[name])
-    return rows
+    return table.to_pylist(maps_as_pydicts="strict")

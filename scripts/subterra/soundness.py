@@ -4,21 +4,15 @@ Every node lies between the start and an end; every branch shows in the dialogue
 value that nobody has told it. A draft with mistakes of form is checked as far as these leave no doubt.
 """
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 from subterra.errors import shown
-from subterra.flowchart import Flowchart, Node, Way
+from subterra.flowchart import NEW, Flowchart, Interruption, Node, Way
+from subterra.routes import Edge, barred, reach, said_on, spoken_before
 from subterra.spec_file import Place, SpecFile
 from subterra.text import names
-
-MOST_STATES = 50_000
-
-State = tuple[str, tuple[tuple[str, frozenset[str]], ...]]
-Edge = tuple[str, str]
-T = TypeVar("T", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -61,12 +55,18 @@ class Inspector:
         spoken = spoken_before(self.flowchart, self.said)
         for node in self.flowchart.nodes.values():
             self.agent_knows(node, spoken[node.id])
+            if node.role == "tool":
+                self.agent_goes_on(node)
         for node in hubs:
             if node.role == "user":
                 self.words_tell_apart(node)
             elif node.role == "agent":
                 self.facts_tell_apart(node, spoken[node.id] | frozenset(node.demands))
+            elif node.role == "tool":
+                self.results_tell_apart(node)
         self.restrictions_agree(reached & ending)
+        for one in self.flowchart.interruptions.values():
+            self.interruption_fits(one)
 
     # -- the graph -------------------------------------------------------------------------------------------
 
@@ -78,6 +78,9 @@ class Inspector:
         if nodes[start].role == "end":
             message = "a conversation needs a turn before its end: start at another node"
             self.spec.mistake(("start",), f"'{start}' is an end: {message}")
+        if nodes[start].role == "tool":
+            message = "somebody has to speak before a tool is called: start at another node"
+            self.spec.mistake(("start",), f"'{start}' is a tool: {message}")
         forwards = {name: [way.to for way in node.ways] for name, node in nodes.items()}
         found = reach(forwards, [start])
         unreached = [name for name in nodes if name not in found]
@@ -127,7 +130,9 @@ class Inspector:
                         f"is also said on the way to {owner[line.casefold()]}: nothing in the dialogue "
                         "explains this branch: say what sets them apart"
                     )
-                    self.spec.mistake(self.line_place(node, way, line), f"'{shown(line)}' {message}")
+                    self.spec.mistake(
+                        self.line_place((*self.places[node.id, way.to], "says"), line), f"'{shown(line)}' {message}"
+                    )
 
     def facts_tell_apart(self, node: Node, known: frozenset[str]) -> None:
         """Check that values already said decide which way an agent takes."""
@@ -153,7 +158,7 @@ class Inspector:
         if not self.flowchart.start:
             return
         ends = {*self.flowchart.ends, *self.lost} if self.flowchart.ends else sound
-        for source, target in sorted(_barred(self.flowchart, sound, ends)):
+        for source, target in sorted(barred(self.flowchart, sound, ends)):
             way = self.flowchart.way(source, target)
             if way.where:
                 where = ", ".join(f"{name}: {shown(list(values))}" for name, values in way.where.items())
@@ -172,48 +177,94 @@ class Inspector:
         """
         if node.speaker == "agent":
             in_doubt = ("nodes", node.id, "prompt") in self.marred
+        elif node.speaker == "tool":
+            in_doubt = not way.result or (*self.places[node.id, way.to], "result") in self.marred
         else:
             in_doubt = not (way.says or node.says) or not self.clear(node) or not self.clear(node, way)
         return frozenset(self.flowchart.variables) if in_doubt else said_on(node, way)
 
     def agent_knows(self, node: Node, spoken: frozenset[str]) -> None:
         """Check that an agent is never asked for a value that nobody has said on some route."""
-        place = ("nodes", node.id, "prompt")
+        flowchart = self.flowchart
         for name in node.demands:
-            if name in self.flowchart.variables and name not in spoken:
-                message = "let the customer say it before, or drop it"
-                self.spec.mistake(place, f"{{{name}}}: on some route to {node.id} nobody has said it yet: {message}")
+            fact = flowchart.knowledge.get(name)
+            needed = fact.of if fact else name
+            if needed in flowchart.variables and needed not in spoken:
+                what = f"{{{name}}} depends on {{{needed}}}" if fact else f"{{{name}}}"
+                message = (
+                    f"on some route to {node.id} nobody has said it yet: let the customer say it before, or drop it"
+                )
+                self.spec.mistake(("nodes", node.id, "prompt"), f"{what}: {message}")
+        for name in node.asks:
+            if name in flowchart.variables and name not in spoken:
+                message = f"on some route to {node.id} nobody has said it yet: let the customer say it before"
+                self.spec.mistake(("nodes", node.id, "call", "arguments"), f"{{{name}}}: {message}")
+
+    def agent_goes_on(self, node: Node) -> None:
+        """Check that the agent takes up what a tool answers."""
+        for way in node.ways:
+            if self.flowchart.speaks(way.to) not in ("agent", "tool") and way.to not in self.lost:
+                message = "after a tool's answer the agent has to speak: let an agent's node come between"
+                self.spec.mistake(self.places[node.id, way.to], f"{node.id} -> {way.to}: {message}")
+
+    def results_tell_apart(self, node: Node) -> None:
+        """Check that a tool's answers differ from way to way."""
+        seen: dict[tuple, str] = {}
+        for way in self.as_written(node):
+            result = tuple(way.result.items())
+            if result and result in seen:
+                message = f"is also the result on the way to {seen[result]}: say what sets them apart"
+                self.spec.mistake((*self.places[node.id, way.to], "result"), f"{shown(way.result)} {message}")
+            seen.setdefault(result, way.to)
 
     def words_name_the_same(self, node: Node) -> None:
         """Check phrasings against what they stand for: an agent's prompt, or a customer's other phrasings."""
         if not self.clear(node):
             return
         if node.speaker == "agent":
-            self.agent_names(node)
+            self.agent_names(node.demands, node.says, ("nodes", node.id, "says"))
         elif node.role == "user":
             for way in node.ways:
                 if self.clear(node, way):
-                    self.customer_names(node, way)
+                    base = self.places[node.id, way.to] if way.says else ("nodes", node.id)
+                    self.customer_names(way.says or node.says, (*base, "says"))
 
-    def agent_names(self, node: Node) -> None:
-        demanded = frozenset(node.demands)
-        for line in node.says:
+    def interruption_fits(self, one: Interruption) -> None:
+        """Check the words of an interruption, and that what it corrects may change in the middle of a talk."""
+        base: Place = ("interruptions", one.id)
+        if not self.marred & {(*base, "prompt"), (*base, "says"), (*base, "answers")}:
+            self.agent_names(names(one.prompt), one.answers, (*base, "answers"))
+            self.customer_names(one.says, (*base, "says"))
+            if one.corrects and one.says and NEW not in names(one.says[0]):
+                message = "does not say {new}: let the customer name the value that holds from then on"
+                self.spec.mistake(self.line_place((*base, "says"), one.says[0]), f"'{shown(one.says[0])}' {message}")
+        nodes = self.flowchart.nodes.values()
+        told = frozenset().union(*(said_on(node, way) for node in nodes if node.role == "user" for way in node.ways))
+        for name in one.corrects:
+            if name in self.flowchart.decisive:
+                message = "its value decides where the talk goes or what the agent knows: take it out"
+                self.spec.mistake((*base, "corrects"), f"'{name}' cannot be corrected: {message}")
+            elif name not in told:
+                message = "no customer ever says it: take it out"
+                self.spec.mistake((*base, "corrects"), f"'{name}' cannot be corrected: {message}")
+
+    def agent_names(self, demands: Iterable[str], lines: Iterable[str], place: Place) -> None:
+        demanded = frozenset(demands)
+        for line in lines:
             said = frozenset(names(line))
             for name in sorted(demanded - said):
                 message = f"does not say {{{name}}}, which the prompt names: add it"
-                self.spec.mistake(self.line_place(node, None, line), f"'{shown(line)}' {message}")
+                self.spec.mistake(self.line_place(place, line), f"'{shown(line)}' {message}")
             for name in sorted(said - demanded):
                 message = f"says {{{name}}}, which the prompt does not name: name it there or drop it"
-                self.spec.mistake(self.line_place(node, None, line), f"'{shown(line)}' {message}")
+                self.spec.mistake(self.line_place(place, line), f"'{shown(line)}' {message}")
 
-    def customer_names(self, node: Node, way: Way) -> None:
-        lines = way.says or node.says
+    def customer_names(self, lines: Iterable[str], place: Place) -> None:
         everything = frozenset(name for line in lines for name in names(line))
         for line in lines:
             for name in sorted(everything - set(names(line))):
-                place = self.line_place(node, way if way.says else None, line)
                 message = f"does not say {{{name}}}, as the other phrasings do: add it, or drop it there"
-                self.spec.mistake(place, f"'{shown(line)}' {message}")
+                self.spec.mistake(self.line_place(place, line), f"'{shown(line)}' {message}")
 
     # -- places ----------------------------------------------------------------------------------------------
 
@@ -229,33 +280,15 @@ class Inspector:
     def where_place(self, node: Node, way: Way) -> Place:
         return (*self.places[node.id, way.to], "where")
 
-    def line_place(self, node: Node, way: Way | None, line: str) -> Place:
-        """Find a phrasing in the file."""
-        base = (*(self.places[node.id, way.to] if way else ("nodes", node.id)), "says")
-        if base not in self.line_places:
+    def line_place(self, place: Place, line: str) -> Place:
+        """Find a phrasing in the file, in the list that stands at a place."""
+        if place not in self.line_places:
             written = self.spec.data
-            for part in base:
+            for part in place:
                 written = written[part]
             written = [written] if isinstance(written, str) else written
-            found = {" ".join(text.split()): (*base, index) for index, text in enumerate(written)}
-            self.line_places[base] = found
-        return self.line_places[base][line]
-
-
-def reach(edges: dict[T, list[T]], sources: Iterable[T]) -> set[T]:
-    """Return what can be reached from the sources.
-
-    >>> sorted(reach({"a": ["b"], "b": ["a"], "c": ["a"]}, ["a"]))
-    ['a', 'b']
-    """
-    reached = set(sources)
-    waiting = deque(reached)
-    while waiting:
-        for target in edges[waiting.popleft()]:
-            if target not in reached:
-                reached.add(target)
-                waiting.append(target)
-    return reached
+            self.line_places[place] = {" ".join(text.split()): (*place, index) for index, text in enumerate(written)}
+        return self.line_places[place][line]
 
 
 def _first_of_islands(edges: dict[str, list[str]], unreached: list[str]) -> Iterator[str]:
@@ -266,40 +299,6 @@ def _first_of_islands(edges: dict[str, list[str]], unreached: list[str]) -> Iter
         if name not in found:
             yield name
             found |= reach(edges, [name])
-
-
-def said_on(node: Node, way: Way) -> frozenset[str]:
-    """Return the variables that are said when a node is left by a way: all its phrasings name the same."""
-    if node.speaker == "agent":
-        return frozenset(node.demands)
-    return frozenset(name for line in way.says or node.says for name in names(line))
-
-
-def spoken_before(
-    flowchart: Flowchart, said: Callable[[Node, Way], frozenset[str]] = said_on
-) -> dict[str, frozenset[str]]:
-    """Return for every node the variables whose value was said on every route to it.
-
-    A forward must-analysis: routes meet in an intersection, and a node that nothing reaches knows everything.
-    """
-    everything = frozenset(flowchart.variables)
-    said_by = {(node.id, way.to): said(node, way) for node in flowchart.nodes.values() for way in node.ways}
-    spoken = dict.fromkeys(flowchart.nodes, everything)
-    if flowchart.start:
-        spoken[flowchart.start] = frozenset()
-    waiting = deque(flowchart.nodes)
-    queued = set(waiting)
-    while waiting:
-        name = waiting.popleft()
-        queued.discard(name)
-        for way in flowchart.nodes[name].ways:
-            known = spoken[way.to] & (spoken[name] | said_by[name, way.to])
-            if known != spoken[way.to]:
-                spoken[way.to] = known
-                if way.to not in queued:
-                    queued.add(way.to)
-                    waiting.append(way.to)
-    return spoken
 
 
 def _both_hold(ways: list[Way]) -> Iterator[tuple[Way, Way]]:
@@ -320,59 +319,3 @@ def _both_hold(ways: list[Way]) -> Iterator[tuple[Way, Way]]:
 
 def _agree(way: Way, other: Way) -> bool:
     return all(not set(way.where[name]).isdisjoint(other.where[name]) for name in way.where.keys() & other.where)
-
-
-def restrict(allowed: dict[str, frozenset[str]], where: dict[str, tuple[str, ...]]) -> dict[str, frozenset[str]] | None:
-    """Return what a draw may still be after a way with `where`, or None where nothing is left.
-
-    >>> restrict({"tier": frozenset({"basic"})}, {"tier": ("premium",)}) is None
-    True
-    """
-    if not where:
-        return allowed
-    after = dict(allowed)
-    for name, values in where.items():
-        after[name] = after[name] & frozenset(values) if name in after else frozenset(values)
-        if not after[name]:
-            return None
-    return after
-
-
-def _barred(flowchart: Flowchart, sound: set[str], ends: Iterable[str]) -> set[Edge]:
-    """Return the edges between sound nodes that no draw can take on a route from the start to an end.
-
-    All variables are looked at together; where that makes too many states, one by one, which finds what each
-    of them bars alone.
-    """
-    named = sorted({name for node in flowchart.nodes.values() for way in node.ways for name in way.where})
-    edges = {edge for edge in flowchart.edges if sound.issuperset(edge)}
-    if not named:
-        return set()
-    taken = _taken(flowchart, sound, set(ends), frozenset(named))
-    if taken is not None:
-        return edges - taken
-    alone = (_taken(flowchart, sound, set(ends), frozenset({name})) for name in named)
-    return set().union(*(edges - taken for taken in alone if taken is not None))
-
-
-def _taken(flowchart: Flowchart, sound: set[str], ends: set[str], heeded: frozenset[str]) -> set[Edge] | None:
-    """Return the edges that some draw takes, heeding the `where` of some variables; None past MOST_STATES."""
-    start: State = (flowchart.start, ())
-    came_from: dict[State, list[State]] = {start: []}
-    waiting = deque([start] if flowchart.start in sound else [])
-    while waiting:
-        if len(came_from) > MOST_STATES:
-            return None
-        state = waiting.popleft()
-        for way in flowchart.nodes[state[0]].ways:
-            where = {name: values for name, values in way.where.items() if name in heeded}
-            after = restrict(dict(state[1]), where)
-            if after is None or way.to not in sound:
-                continue
-            following = (way.to, tuple(sorted(after.items())))
-            if following not in came_from:
-                came_from[following] = []
-                waiting.append(following)
-            came_from[following].append(state)
-    alive = reach(came_from, [state for state in came_from if state[0] in ends])
-    return {(before[0], state[0]) for state in alive for before in came_from[state]}

@@ -44,6 +44,16 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(lambda match: values[match.group(1)], template)
 
 
+def filled(templates: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    """Put the values into each template of a mapping."""
+    return {name: fill(template, values) for name, template in templates.items()}
+
+
+def readable(data: Any) -> str:
+    """Return JSON in one line, as chat templates write it."""
+    return json.dumps(data, ensure_ascii=False)
+
+
 def canonical(data: Any) -> str:
     """Return JSON that is the same for the same data: sorted keys, no needless space, readable letters."""
     return json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -63,8 +73,11 @@ def fraction(*parts: Any) -> float:
     return int(digest([str(part) for part in parts], 13), 16) / 16**13
 
 
-def write_whole(path: str | Path, content: bytes | str) -> Path:
-    """Write a file whole or not at all: beside it, to the disk, then renamed."""
+def write_whole(path: str | Path, content: bytes | str, to_disk: bool = True) -> Path:
+    """Write a file whole or not at all: beside it, to the disk, then renamed.
+
+    Without `to_disk` a machine that loses its power may lose the file, or tear it; a process that is killed does not.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
@@ -72,8 +85,9 @@ def write_whole(path: str | Path, content: bytes | str) -> Path:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if to_disk:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(beside, 0o644)
         os.replace(beside, path)
     except BaseException:

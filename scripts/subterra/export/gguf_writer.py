@@ -7,8 +7,9 @@ train (Llama, Qwen2, Qwen3), reads with numpy alone and starts at once. Format: 
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import gguf
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from subterra.errors import SubterraError, nearest
 from subterra.export.vocabulary import Vocabulary, read_json, read_vocabulary
 from subterra.export.weights import Stored, as_half, interleaved, rope_base, rope_factors, stored_tensors
+from subterra.text import canonical
 
 ARCHITECTURES = {
     "llama": gguf.MODEL_ARCH.LLAMA,
@@ -33,6 +35,7 @@ def export_f16(
     version: str,
     system: str,
     opens: str = "agent",
+    tools: Mapping[str, Sequence[Mapping]] = MappingProxyType({}),
 ) -> Path:
     """Write the folder's model as an f16 GGUF (matrices float16, vectors float32), whole or not at all.
 
@@ -49,6 +52,7 @@ def export_f16(
         _add_shape(writer, config)
         _add_vocabulary(writer, vocabulary)
         facts = {"agent": agent, "spec_digest": spec_digest, "version": version, "system": system, "opens": opens}
+        facts["tools"] = canonical(dict(tools))
         _add_facts(writer, facts)
         _write_tensors(writer, tensors, config, arch)
         writer.close()

@@ -12,21 +12,28 @@ class BuiltinTeacher:
 
     backend = "builtin"
     model = None
+    paid = False
 
     def identity(self) -> dict:
         """Return what makes this teacher another one: its code."""
         return {"backend": self.backend, "code": code_digest(__name__)}
 
-    def view(self, steps: Sequence[Mapping], values: Mapping[str, str]) -> dict:
+    def view(self, steps: Sequence[Mapping], values: Sequence[Mapping[str, str]]) -> dict:
         """Return all of a path and a draw that shapes the answer."""
-        return {"says": [step["says"] for step in steps], "values": dict(values)}
+        changes = [
+            (number, dict(now)) for number, now in enumerate(values) if not number or now is not values[number - 1]
+        ]
+        return {"says": [step["says"] for step in steps], "values": changes}
 
-    def write(self, steps: Sequence[Mapping], values: Mapping[str, str], seed: str) -> list[str]:
-        """Return the words of each step ("" for an end without words); equal arguments give equal words."""
+    def write(self, steps: Sequence[Mapping], values: Sequence[Mapping[str, str]], seed: str) -> list[str]:
+        """Return the words of each step ("" for one without), with the values that hold there.
+
+        Equal arguments give equal words.
+        """
         lines = []
-        for index, step in enumerate(steps):
+        for index, (step, now) in enumerate(zip(steps, values, strict=True)):
             lot = int(fraction(seed, index) * len(step["says"]))
-            lines.append(fill(step["says"][lot], values) if step["says"] else "")
+            lines.append(fill(step["says"][lot], now) if step["says"] else "")
         return lines
 
 

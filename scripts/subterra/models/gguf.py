@@ -7,16 +7,22 @@ a model says never depends on what it was asked before.
 
 import codecs
 import ctypes
+import json
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any, NoReturn
+
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from subterra.errors import SubterraError
 from subterra.models import ContextFull, Reply
 
 # llama.cpp's own defaults, written out because results depend on them.
 SAMPLING = {"top_k": 40, "top_p": 0.95, "min_p": 0.05, "repeat_penalty": 1.0}
-Message = dict[str, str]
+Message = dict[str, Any]
 
 
 class GgufModel:
@@ -32,7 +38,7 @@ class GgufModel:
             raise SubterraError(f"{path}: not found; run `make run` first")
         self._llama = _load(self.path, n_ctx, threads)
         self._vocabulary = _library().llama_model_get_vocab(self._llama.model)
-        self._formatter = self._chat_formatter()
+        self._template = self._chat_template()
         self._last: list[Message] = []
         self._pieces: dict[int, bytes] = {}
 
@@ -66,7 +72,7 @@ class GgufModel:
 
     def render(self, messages: Sequence[Message]) -> str:
         """Return the prompt that the file's own chat template makes, ready for the agent's turn."""
-        return self._formatter(messages=list(messages)).prompt
+        return self._template.render(messages=list(messages), add_generation_prompt=True)
 
     def tokenize(self, text: str) -> list[int]:
         """Return token ids, control tokens read as such; nothing is added in front."""
@@ -135,19 +141,29 @@ class GgufModel:
             self._pieces[token] = buffer.raw[: max(size, 0)]
         return self._pieces[token]
 
-    def _chat_formatter(self):
-        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
-
+    def _chat_template(self):
+        """Return the file's chat template, compiled as transformers does it, so that both write the same."""
         template = self.metadata("tokenizer.chat_template")
         if not template:
             self.close()
             raise SubterraError(f"{self.path}: no chat template inside; export the model with one")
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.filters["tojson"] = lambda value, **settings: json.dumps(value, ensure_ascii=False, **settings)
         bos, eos = self._llama.token_bos(), self._llama.token_eos()
-        return Jinja2ChatFormatter(template, bos_token=self._text(bos), eos_token=self._text(eos))
+        environment.globals |= {"bos_token": self._text(bos), "eos_token": self._text(eos)}
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        return environment.from_string(template)
 
     def _text(self, token: int) -> str:
         known = token >= 0
         return _library().llama_vocab_get_text(self._vocabulary, token).decode() if known else ""
+
+
+def _refuse(message: str) -> NoReturn:
+    raise TemplateError(message)
 
 
 def _library():

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import networkx as nx
 
 from subterra.flowchart import Flowchart
-from subterra.soundness import restrict
+from subterra.routes import restrict
 
 Path = tuple[str, ...]
 MOST_LOOKS = 4_000_000  # nodes looked at while states are explored, or on top of the walks' own length

@@ -17,14 +17,22 @@ SPLIT_NAMES = {
     "held_out_paths": "held-out paths",
     "held_out_values": "held-out values",
     "held_out_phrasings": "held-out phrasings",
+    "interruptions": "interruptions",
     "train": "training",
     "valid": "validation",
 }
+COUNTS = (
+    ("Values said", "values_correct", "values_total"),
+    ("Facts", "facts_correct", "facts_total"),
+    ("Tool arguments", "arguments_correct", "arguments_total"),
+    ("Interruptions handled", "interruptions_handled", "interruptions_total"),
+)
 OVER = {
     "known": "over known paths",
     "held_out_paths": "over held-out paths",
     "held_out_values": "with held-out values",
     "held_out_phrasings": "with held-out phrasings",
+    "interruptions": "with an interruption",
 }
 
 
@@ -47,6 +55,11 @@ def render(summary: dict, evidence: Evidence) -> str:
             picture=Markup(svg(evidence.flowchart, rates(evidence.flowchart, run.scores) if run else None)),
             loss=Markup(charts.loss_curve(evidence.loss)),
             runs=_runs(summary["evaluation"]),
+            more=[
+                (right, total, name)
+                for name, right, total in COUNTS[1:]
+                if any(row[total] for row in summary["evaluation"])
+            ],
             groups=_groups(summary["evaluation"]),
             mistakes=transcripts.mistakes(run),
             worst=transcripts.worst(evidence),
@@ -63,13 +76,15 @@ def render_overview(summaries: Sequence[dict]) -> str:
             "summary": summary,
             "verdict": verdict(summary),
             "cells": {row["split"]: _shown(row) for row in _headline_rows(summary)},
+            "counted": _counted(_headline_rows(summary)),
             "size": next((row["file_bytes"] for row in _headline_rows(summary)), None),
             "seconds": sum(stage["seconds"] for stage in summary["stages"]),
         }
         for summary in sorted(summaries, key=lambda summary: summary["agent"])
     ]
     splits = sorted({split for agent in agents for split in agent["cells"]}, key=split_order)
-    return _environment().get_template(OVERVIEW).render(agents=agents, splits=splits)
+    counted = [name for name, _, _ in COUNTS if any(name in agent["counted"] for agent in agents)]
+    return _environment().get_template(OVERVIEW).render(agents=agents, splits=splits, counted=counted)
 
 
 def verdict(summary: dict) -> str:
@@ -150,6 +165,12 @@ def _headline_rows(summary: dict) -> list[dict]:
     key = min(((row["temperature"], *preference(row["condition"])) for row in summary["evaluation"]), default=None)
     rows = summary["evaluation"]
     return [row for row in rows if (row["temperature"], *preference(row["condition"])) == key]
+
+
+def _counted(rows: list[dict]) -> dict[str, tuple[int, int]]:
+    """Return (right, asked) of what is counted beside conformance, over all splits; nothing where nobody asked."""
+    found = {name: (sum(row[right] for row in rows), sum(row[total] for row in rows)) for name, right, total in COUNTS}
+    return {name: pair for name, pair in found.items() if pair[1]}
 
 
 def _shown(row: dict) -> dict:

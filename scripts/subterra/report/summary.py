@@ -8,8 +8,9 @@ from subterra.flowchart import Flowchart
 from subterra.report.inputs import Evidence, Run
 from subterra.statistics import bootstrap_ratio
 
-SPLITS = ("known", "held_out_paths", "held_out_values", "held_out_phrasings")
+SPLITS = ("known", "held_out_paths", "held_out_values", "held_out_phrasings", "interruptions")
 DATASET = ("conversations", "turns", "tokens", "dropped", "edges_covered", "edge_pairs_covered")
+COUNTED = ("values", "facts", "arguments")  # what an agent has to get right beside the step itself
 CONDITIONS = ("in_context", "langgraph", "crewai")
 
 
@@ -84,6 +85,8 @@ def rates(flowchart: Flowchart, scores: Iterable[dict]) -> dict[str, dict[str, t
     asked: Counter = Counter()
     for step in (step for score in scores for step in score["steps"]):
         run = [name for name in step["expected"].split("+") if name in flowchart.nodes]
+        if step["call_expected"]:
+            run += _tools_after(flowchart, run[-1] if run else step["after"])
         chain = [step["after"], *run] if step["after"] else run
         pairs = {pair for pair in pairwise(chain) if pair in edges}
         for key in [*dict.fromkeys(run), *sorted(pairs)]:
@@ -93,6 +96,11 @@ def rates(flowchart: Flowchart, scores: Iterable[dict]) -> dict[str, dict[str, t
         "nodes": {key: (right[key], asked[key]) for key in asked if isinstance(key, str)},
         "edges": {"->".join(key): (right[key], asked[key]) for key in asked if not isinstance(key, str)},
     }
+
+
+def _tools_after(flowchart: Flowchart, name: str) -> list[str]:
+    ways = flowchart.nodes[name].ways if name in flowchart.nodes else ()
+    return [way.to for way in ways if flowchart.speaks(way.to) == "tool"]
 
 
 def _dataset(evidence: Evidence) -> dict:
@@ -112,6 +120,9 @@ def _flowchart(flowchart: Flowchart, paths: dict) -> dict:
         "paths_derived": paths.get("derived"),
         "turns_min": paths.get("turns_min"),
         "turns_max": paths.get("turns_max"),
+        "facts": list(flowchart.knowledge),
+        "tools": list(flowchart.tools()),
+        "interruptions": list(flowchart.interruptions),
     }
 
 
@@ -119,8 +130,9 @@ def _counts(scores: list[dict], run: Run) -> dict:
     total = {
         key: sum(score[key] for score in scores)
         for key in (
-            "values_correct",
-            "values_total",
+            *(f"{what}_{count}" for what in COUNTED for count in ("correct", "total")),
+            "interruptions_handled",
+            "interruptions_total",
             "legal_steps",
             "steps_total",
             "tokens_in",

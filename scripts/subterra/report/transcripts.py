@@ -3,7 +3,7 @@
 from collections import Counter
 
 from subterra.report.inputs import Evidence, Run
-from subterra.report.summary import headline, split_order
+from subterra.report.summary import COUNTED, headline, split_order
 
 GOOD = 3
 MISTAKES = 8
@@ -45,7 +45,7 @@ def transcript(run: Run, score: dict) -> dict:
     steps = {step["turn"]: step for step in score["steps"]}
     talk = run.dialogues[score["id"]]
     turns = [
-        {"role": turn["role"], "content": turn["content"], "nodes": turn["nodes"], "step": steps.get(index)}
+        {key: turn[key] for key in ("role", "content", "nodes", "call")} | {"step": steps.get(index)}
         for index, turn in enumerate(talk["turns"])
     ]
     return {"run": run.name, "score": score, "stopped": talk["stopped"], "turns": turns}
@@ -56,7 +56,7 @@ def _talk(run: Run, score: dict) -> dict | None:
 
 
 def _faulty(score: dict) -> bool:
-    return not score["conforming"] or score["values_correct"] < score["values_total"]
+    return not score["conforming"] or any(score[f"{what}_correct"] < score[f"{what}_total"] for what in COUNTED)
 
 
 def _badness(score: dict) -> tuple[float, float, str]:

@@ -6,6 +6,7 @@ packed into rows of a fixed size, shuffled anew in every epoch, so that no token
 """
 
 import itertools
+import json
 import random
 import re
 from bisect import bisect_right
@@ -31,14 +32,12 @@ def load_tokenizer(folder: str):
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
-def encode(
-    tokenizer, system: str, turns: Sequence[Mapping], draw: Mapping[str, str] | None = None, value_weight: float = 1.0
-) -> Encoded:
+def encode(tokenizer, system: str, turns: Sequence[Mapping], value_weight: float = 1.0) -> Encoded:
     """Return {input_ids, labels, weights} of a conversation, each of its length in tokens.
 
-    Labels are IGNORED outside the agent's turns; inside, they cover the words and the token that ends the turn.
-    `weights` is what a label counts: `value_weight` where the agent says a value of the draw, else 1. Raises
-    SubterraError where the template does not keep what it wrote before when a turn is added.
+    Labels are IGNORED outside the agent's turns; inside, they cover the words, the call and the token that ends the
+    turn. `weights` is what a label counts: `value_weight` where the agent says one of a turn's values or hands it to a
+    tool, else 1. Raises SubterraError where the template does not keep what it wrote before when a turn is added.
     """
     talk = messages(system, turns)
     try:
@@ -53,7 +52,9 @@ def encode(
             span = agent_span(tokenizer, talk[: index + 1], text)
             for place in within(offsets, [span]):
                 labels[place] = ids[place]
-            values = [draw[name] for name in turn["values"]] if draw else []
+            values = [*turn.get("values", {}).values()]
+            if turn.get("call"):
+                values += json.loads(turn["call"])["arguments"].values()
             for place in within(offsets, said(text, span, values)):
                 weights[place] = value_weight
     return {"input_ids": ids, "labels": labels, "weights": weights}
@@ -87,7 +88,7 @@ def encode_all(
     """Encode conversation rows. Raises SubterraError for one longer than `longest` tokens."""
     found = []
     for row in rows:
-        encoded = encode(tokenizer, system, row["turns"], row["values"], value_weight)
+        encoded = encode(tokenizer, system, row["turns"], value_weight)
         if len(encoded["input_ids"]) > longest:
             raise SubterraError(
                 f"conversation {row['id']} has {len(encoded['input_ids']):,} tokens and the base reads {longest:,}: "
