@@ -1,6 +1,6 @@
-"""Print the tables of the README from a finished build: conformance, values, sizes, speed, and time by stage.
+"""Print the tables of the README from finished builds: conformance and what is counted beside it, then time by stage.
 
-PYTHONPATH=scripts python benchmarks/results_table.py results/travel_booking/summary.json
+PYTHONPATH=scripts python benchmarks/results_table.py results/*/summary.json
 """
 
 import json
@@ -8,54 +8,71 @@ import sys
 from pathlib import Path
 
 from subterra.progress import duration
+from subterra.report.page import COUNTS
 from subterra.report.summary import split_order
 from subterra.statistics import wilson
+
+Row = dict
 
 
 def share(right: int, total: int) -> str:
     return f"{100 * right / total:.1f} %" if total else "-"
 
 
-def conformance(rows: list[dict]) -> list[str]:
-    lines = [
-        "| model | temperature | paths | conversations | conform (95 %) | right end | values said | tokens/s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+def table(head: list[str], rows: list[list]) -> str:
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in [head, ["---"] * len(head), *rows])
+
+
+def conformance(rows: list[Row]) -> str:
+    """One row for each split of each run; columns that nobody asked for are left out."""
+    counts = [count for count in COUNTS if any(row[count[2]] for row in rows)]
+    head = ["model", "temperature", "split", "conversations", "conform (95 %)", "right end"]
+    found = []
     for row in sorted(rows, key=lambda r: (r["temperature"], -(r["file_bytes"] or 0), split_order(r["split"]))):
         low, high = wilson(row["conforming"], row["conversations"])
         size = f" ({row['file_bytes'] / 1e6:.1f} MB)" if row["file_bytes"] else ""
-        cells = [
-            row["condition"] + size,
-            f"{row['temperature']:g}",
-            row["split"].replace("_", " "),
-            row["conversations"],
-            f"{share(row['conforming'], row['conversations'])} ({100 * low:.0f} to {100 * high:.0f})",
-            share(row["outcome_correct"], row["conversations"]),
-            share(row["values_correct"], row["values_total"]),
-            f"{row['tokens_per_second']:,.0f}" if row["tokens_per_second"] else "-",
-        ]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return lines
+        found.append(
+            [
+                row["condition"] + size,
+                f"{row['temperature']:g}",
+                row["split"].replace("_", " "),
+                row["conversations"],
+                f"{share(row['conforming'], row['conversations'])} ({100 * low:.0f} to {100 * high:.0f})",
+                share(row["outcome_correct"], row["conversations"]),
+                *(share(row[right], row[total]) for _, right, total in counts),
+                f"{row['tokens_per_second']:,.0f}" if row["tokens_per_second"] else "-",
+            ]
+        )
+    return table([*head, *(name.lower() for name, _, _ in counts), "tokens/s"], found)
 
 
-def stages(rows: list[dict]) -> list[str]:
-    lines = ["| stage | jobs | seconds, added up |", "| --- | --- | --- |"]
-    return lines + [f"| {row['stage']} | {row['jobs']} | {row['seconds']:.1f} |" for row in rows]
-
-
-def main(file: str) -> None:
-    summary = json.loads(Path(file).read_text(encoding="utf-8"))
+def checks(summary: dict) -> str:
     matcher, parity, training = summary["matcher"], summary["parity"], summary["training"]
-    print(f"### {summary['title']}\n")
-    print("\n".join(conformance(summary["evaluation"])), end="\n\n")
-    print(f"Matcher on held-out labelled turns: {matcher['correct']:,} of {matcher['turns']:,} right.")
-    print(f"llama.cpp against transformers: {parity['same_tokens']:,} of {parity['tokens']:,} greedy tokens equal.")
-    print(
-        f"Training: {training['steps']:,} steps, {training['tokens']:,} tokens an epoch, "
-        f"{training['parameters']:,} parameters, {duration(training['seconds'])}.\n"
+    return (
+        f"Matcher on held-out labelled turns: {matcher['correct']:,} of {matcher['turns']:,} right. "
+        f"llama.cpp against transformers: {parity['same_tokens']:,} of {parity['tokens']:,} greedy tokens equal. "
+        f"Training: {training['conversations']:,} conversations, {training['steps']:,} steps, {training['tokens']:,} "
+        f"tokens an epoch, {training['parameters']:,} parameters, {duration(training['seconds'])}."
     )
-    print("\n".join(stages(summary["stages"])))
+
+
+def stages(summaries: list[dict]) -> str:
+    """Seconds by stage, added up over jobs, an agent a column."""
+    names = list(dict.fromkeys(row["stage"] for summary in summaries for row in summary["stages"]))
+    seconds = [{row["stage"]: row["seconds"] for row in summary["stages"]} for summary in summaries]
+    rows = [[name, *(f"{found.get(name, 0):.1f}" for found in seconds)] for name in names]
+    return table(["stage", *(summary["agent"] for summary in summaries)], rows)
+
+
+def main(files: list[str]) -> None:
+    summaries = [json.loads(Path(file).read_text(encoding="utf-8")) for file in files]
+    for summary in summaries:
+        rows = summary["evaluation"]
+        print(f"### {summary['title']}\n\n{conformance([row for row in rows if not row['temperature']])}\n")
+        print(f"At other temperatures:\n\n{conformance([row for row in rows if row['temperature']])}\n")
+        print(checks(summary), end="\n\n")
+    print(stages(summaries))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])
