@@ -111,7 +111,7 @@ def parts(schema: dict, place: str = "") -> dict[str, dict]:
 def leaves(config: dict, place: str = "") -> set[str]:
     found = set()
     for key, value in config.items():
-        found |= leaves(value, f"{place}{key}.") if isinstance(value, dict) else {f"{place}{key}"}
+        found |= leaves(value, f"{place}{key}.") if isinstance(value, dict) and value else {f"{place}{key}"}
     return found
 
 

@@ -31,13 +31,14 @@ WORDS = ["Hello!", "A lamp please.", "A lamp for 5 dollars.", "Yes.", "The lamp 
 
 
 def scenario(path, outcome, **values):
-    return {"id": "s1", "split": "known", "nodes": path, "outcome": outcome, "values": values, "turns": []}
+    facts = {"id": "s1", "split": "known", "nodes": path, "outcome": outcome, "values": values}
+    return facts | {"corrected": {}, "turns": []}
 
 
 def dialogue(*words, first="assistant", stopped="finished"):
     roles = ["assistant", "user"] if first == "assistant" else ["user", "assistant"]
     turns = [
-        {"role": roles[index % 2], "content": text, "nodes": [], "values": []}
+        {"role": roles[index % 2], "content": text, "nodes": [], "values": {}, "call": ""}
         | {"tokens_in": 10, "tokens_out": 2, "seconds": 0.5}
         for index, text in enumerate(words)
     ]
@@ -179,7 +180,7 @@ def test_a_customer_may_open_and_an_end_without_words_needs_none():
     assert (score["steps_total"], score["values_correct"]) == (1, 1)
     assert score["steps"][0] | {"confidence": 0} == {
         "turn": 1, "after": "ask", "expected": "look+gold", "heard": "look+gold",
-        "confidence": 0, "legal": True, "values_missing": [],
+        "confidence": 0, "legal": True, "values_missing": [], "call_expected": "", "call_made": "",
     }  # fmt: skip
 
 

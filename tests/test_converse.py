@@ -15,11 +15,12 @@ from subterra.converse import turns, write_shard
 from subterra.draws import steps_of
 from subterra.errors import SubterraError
 from subterra.models import builtin
+from subterra.plan import SPLITS
 from subterra.text import fill
 from test_plan import CHATTY, DESK, WAYS, plan_toy, shards, talks
 from toy_spec import TOY, changed, write
 
-FEW = {"train": 100, "valid": 20, "known": 20, "held_out_paths": 20, "held_out_values": 20, "held_out_phrasings": 20}
+FEW = dict.fromkeys(SPLITS, 20) | {"train": 100}
 
 # A second agent node in a row.
 EXTRA = """\
@@ -79,9 +80,8 @@ def test_held_out_phrasings_are_said_where_they_are_measured_and_nowhere_else(tm
 
 def test_every_conversation_of_the_plan_is_written_with_its_facts(tmp_path):
     rows, planned = converse_toy(tmp_path), talks(tmp_path / "toy")
-    assert rows.keys() == planned.keys() and {row["split"] for row in rows.values()} == FEW.keys() - {
-        "held_out_phrasings"
-    }
+    assert rows.keys() == planned.keys()
+    assert {row["split"] for row in rows.values()} == FEW.keys() - {"held_out_phrasings", "interruptions"}
     for name, row in rows.items():
         assert {key: row[key] for key in row if key != "turns"} == {
             key: planned[name][key] for key in row if key != "turns"
@@ -163,8 +163,8 @@ def test_every_value_that_a_prompt_names_is_said(conversed):
     for row in rows:
         for turn in row["turns"]:
             asked = [name for node in turn["nodes"] for name in flowchart.nodes[node].demands]
-            assert turn["values"] == list(dict.fromkeys(asked))
-            assert all(says(turn["content"], row["values"][name]) for name in turn["values"])
+            assert turn["values"] == {name: row["values"][name] for name in asked if turn["role"] == "assistant"}
+            assert all(says(turn["content"], value) for value in turn["values"].values())
             demanded += len(turn["values"])
     assert demanded > len(rows)
 
@@ -180,11 +180,36 @@ def test_consecutive_nodes_of_a_speaker_are_one_turn_and_silent_ones_none():
             (None, "e", []),
         ]
     ]
-    assert turns(steps, ["One.", "Two.", "Yes.", "Bye.", ""]) == [
-        {"role": "assistant", "content": "One. Two.", "nodes": ["a", "b"], "values": ["x", "y"]},
-        {"role": "user", "content": "Yes.", "nodes": ["c"], "values": []},
-        {"role": "assistant", "content": "Bye.", "nodes": ["d"], "values": []},
+    draw = {"x": "1", "y": "2"}
+    assert turns(steps, ["One.", "Two.", "Yes.", "Bye.", ""], [draw] * 5) == [
+        {"role": "assistant", "content": "One. Two.", "nodes": ["a", "b"], "values": draw, "call": ""},
+        {"role": "user", "content": "Yes.", "nodes": ["c"], "values": {}, "call": ""},
+        {"role": "assistant", "content": "Bye.", "nodes": ["d"], "values": {}, "call": ""},
     ]
+
+
+def test_what_is_asked_of_a_tool_belongs_to_the_agents_turn_and_the_answer_is_a_turn_of_its_own():
+    find = {"name": "find", "arguments": {"order": "{order}"}}
+    tool = {"speaker": "tool", "demands": [], "call": find}
+    steps = [
+        {"speaker": "user", "node": "tell", "demands": []},
+        {"speaker": "agent", "node": "look", "demands": ["order"]},
+        tool | {"node": "find", "result": {"error": "timeout"}},
+        tool | {"node": "again", "result": {"day": "{day}", "order": "No. {order}"}},
+        {"speaker": "agent", "node": "told", "demands": ["day"]},
+    ]
+    draw = {"order": "7", "day": "Möntag"}
+    found = turns(steps, ["It is 7.", "7, one moment.", "", "", "On Möntag."], [draw] * 5)
+    call = '{"name": "find", "arguments": {"order": "7"}}'
+    assert [(turn["role"], turn["content"], turn["call"]) for turn in found] == [
+        ("user", "It is 7.", ""),
+        ("assistant", "7, one moment.", call),
+        ("tool", '{"error": "timeout"}', ""),
+        ("assistant", "", call),
+        ("tool", '{"day": "Möntag", "order": "No. 7"}', ""),
+        ("assistant", "On Möntag.", ""),
+    ]
+    assert [turn["values"] for turn in found] == [{}, {"order": "7"}, {}, {}, {}, {"day": "Möntag"}]
 
 
 # -- what an edit asks for -------------------------------------------------------------------------------------------
@@ -244,7 +269,7 @@ def test_a_prompt_that_demands_values_in_another_order_asks_for_nothing(tmp_path
     text = DESK.replace(line, "Repeat {name} and {tier}.")
     rows = converse_toy(tmp_path, text)
     assert counted(tmp_path)["calls"] == 0
-    assert all(row["turns"][2]["values"] == ["name", "tier"] for row in rows.values())
+    assert all(list(row["turns"][2]["values"]) == ["name", "tier"] for row in rows.values())
 
 
 def test_another_teacher_is_asked_anew(tmp_path, monkeypatch):

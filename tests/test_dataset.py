@@ -29,8 +29,8 @@ TOLD = {
 }
 
 
-def turn(role: str, content: str, node: str, *values: str) -> dict:
-    return {"role": role, "content": content, "nodes": [node], "values": list(values)}
+def turn(role: str, content: str, node: str, **values: str) -> dict:
+    return {"role": role, "content": content, "nodes": [node], "values": values, "call": ""}
 
 
 def row(name: str, split: str = "train", drink: str = "mocha") -> dict:
@@ -42,10 +42,11 @@ def row(name: str, split: str = "train", drink: str = "mocha") -> dict:
         "nodes": ["greet", "order", "served"],
         "outcome": "served",
         "values": {"drink": drink},
+        "corrected": {},
         "turns": [
             turn("assistant", f"Hello from {name}!", "greet"),
             turn("user", f"One {drink}.", "order"),
-            turn("assistant", f"Your {drink}.", "served", "drink"),
+            turn("assistant", f"Your {drink}.", "served", drink=drink),
         ],
     }
 
@@ -97,8 +98,12 @@ def set_content(number, text):
     return change
 
 
-def without_draw(bad):
-    bad["values"] = {}
+def other_value(bad):
+    bad["turns"][2]["values"] = {"drink": "chai"}
+
+
+def no_words_and_no_call(bad):
+    bad["turns"][2] |= {"content": "", "values": {}}
 
 
 # What is done to a good conversation, and what the line has to hold beside its id.
@@ -111,7 +116,8 @@ FAULTS = {
     "a token with a number": (set_content(1, "<|reserved_special_token_0|>"), ["<|reserved_special_token_0|>"]),
     "a value that is not said": (set_content(2, "Your drink."), ["turn 2 (served)", "drink 'mocha' is not said"]),
     "a value that is part of a word": (set_content(2, "Your mochas."), ["drink 'mocha' is not said"]),
-    "a value that was not drawn": (without_draw, ["turn 2 (served)", "drink"]),
+    "a value that holds there and is not said": (other_value, ["turn 2 (served)", "drink 'chai' is not said"]),
+    "an agent without words or a call": (no_words_and_no_call, ["turn 2 (served)", "nothing is said"]),
 }
 
 
@@ -126,6 +132,23 @@ def test_a_fault_stops_the_build_with_a_line_that_names_the_conversation(tmp_pat
     (line,) = str(caught.value).splitlines()
     assert line.startswith("conversation bad") and line.isprintable() and all(piece in line for piece in holds), line
     assert not (tmp_path / "dataset").exists()
+
+
+def test_an_agent_that_only_calls_a_tool_has_no_fault():
+    good = row("a")
+    good["turns"][2:] = [
+        turn("assistant", "", "brew") | {"call": '{"name": "brew", "arguments": {}}'},
+        turn("tool", '{"ready": "yes"}', "brew"),
+        *good["turns"][2:],
+    ]
+    assert dataset.faults(good) == []
+
+
+def test_interrupted_conversations_are_counted_and_cover_only_the_ways_they_take(tmp_path):
+    interrupted = row("x") | {"nodes": ["greet", "wait?", "wait!", "order", "human?", "served"]}
+    summary = assemble(tmp_path, ROWS, [interrupted])
+    assert summary["interrupted"] == 1
+    assert summary["edges_covered"] == [2, 4] and summary["edge_pairs_covered"] == [1, 3]
 
 
 def test_many_faults_are_told_ten_at_a_time(tmp_path):
@@ -286,7 +309,7 @@ def test_the_files_carry_the_descriptions(tmp_path, name):
     assert schema.equals(records.CONVERSATION)
     told = [(field.name, field.metadata[b"description"]) for field in fields(schema)]
     assert told == [(field.name, field.metadata[b"description"]) for field in fields(records.CONVERSATION)]
-    assert len(told) == 11
+    assert len(told) == 13
 
 
 def test_a_table_of_another_schema_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """A dialogue is the scenario's customer and the model in turn, and depends on nothing else."""
 
 import io
+import json
 
 import pytest
 from subterra.customer import ScriptedCustomer
@@ -22,12 +23,14 @@ class Parrot:
         return Reply(said, tokens_in=10 * len(messages), tokens_out=3, seconds=0.25)
 
 
+def turn(role, content, node):
+    return {"role": role, "content": content, "nodes": [node], "values": {}, "call": ""}
+
+
 def scenario(number=1, first="assistant", customer=("Lisbon, please.", "Book it.")):
-    lines = [{"role": "user", "content": words, "nodes": [f"ask{i}"], "values": []} for i, words in enumerate(customer)]
-    agent = [
-        {"role": "assistant", "content": "the scenario's own words", "nodes": ["n"], "values": []} for _ in range(3)
-    ]
-    turns = [turn for pair in zip(agent, lines, strict=False) for turn in pair] + [agent[-1]]
+    lines = [turn("user", words, f"ask{i}") for i, words in enumerate(customer)]
+    agent = [turn("assistant", "the scenario's own words", "n") for _ in range(3)]
+    turns = [one for pair in zip(agent, lines, strict=False) for one in pair] + [agent[-1]]
     turns = turns if first == "assistant" else turns[1:]
     return {"id": f"s{number}", "split": "known", "turns": turns}
 
@@ -57,9 +60,9 @@ def test_the_model_hears_its_own_words_and_never_the_scenarios_or_its_nodes():
     held(model, scenario())
     heard = model.calls[-1]["messages"]
     assert [message["content"] for message in heard[1:]] == [
-        "answer 1 ",
+        "answer 1",
         "Lisbon, please.",
-        "answer 3 ",
+        "answer 3",
         "Book it.",
     ]
     assert all(message.keys() == {"role", "content"} for message in heard)
@@ -124,6 +127,92 @@ def test_a_dialogue_is_a_row_of_the_documented_table(tmp_path):
     write_table([row], DIALOGUE, tmp_path / "dialogues.parquet")
     assert read_table(tmp_path / "dialogues.parquet", DIALOGUE) == [row]
     assert row["turns"][2]["tokens_in"] == 30 and row["turns"][1]["tokens_in"] == 0
+
+
+# -- tools -----------------------------------------------------------------------------------------------------------
+
+FIND = {"name": "find", "arguments": {"order": "7"}}
+FOUND = {"day": "Friday", "state": "sold"}
+
+
+def calling(*results: dict) -> dict:
+    """Return a scenario in which the agent finds the same order, once for each result, and then tells of it."""
+    turns = [turn("assistant", "Which order?", "greet"), turn("user", "7.", "tell")]
+    for result in results:
+        turns.append(turn("assistant", "", "find") | {"call": json.dumps(FIND)})
+        turns.append(turn("tool", json.dumps(result), "find"))
+    turns += [turn("assistant", "On Friday.", "told"), turn("user", "Bye.", "bye"), turn("assistant", "Bye!", "done")]
+    return {"id": "s1", "split": "known", "turns": turns}
+
+
+class Caller(Parrot):
+    """Says its lines one after the other; a mapping is a call."""
+
+    def __init__(self, *lines):
+        super().__init__()
+        self.lines = iter(lines)
+
+    def reply(self, messages, **settings):
+        reply, line = super().reply(messages, **settings), next(self.lines)
+        said = f"<tool_call>{json.dumps(line)}</tool_call>" if isinstance(line, dict) else line
+        return Reply(said, reply.tokens_in, reply.tokens_out, reply.seconds)
+
+
+def test_a_call_is_answered_before_the_customer_speaks_again():
+    model = Caller("Which order?", FIND, FIND, "On Friday.", "Bye!")
+    row = held(model, calling({"error": "timeout"}, FOUND))
+    assert [one["role"] for one in row["turns"]] == [
+        "assistant", "user", "assistant", "tool", "assistant", "tool", "assistant", "user", "assistant",
+    ]  # fmt: skip
+    assert [one["content"] for one in row["turns"] if one["role"] == "tool"] == [
+        '{"error": "timeout"}',
+        json.dumps(FOUND),
+    ]
+    assert row["stopped"] == "finished" and row["turns"][2]["call"] == json.dumps(FIND)
+    assert row["turns"][3]["tokens_in"] == 0 and row["turns"][2]["content"] == ""
+
+
+def test_the_model_hears_what_it_called_and_what_came_of_it():
+    model = Caller("Which order?", FIND, "On Friday.", "Bye!")
+    held(model, calling(FOUND))
+    called = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": FIND}]}
+    assert model.calls[-1]["messages"][3:5] == [called, {"role": "tool", "content": json.dumps(FOUND)}]
+
+
+def test_another_call_than_the_scenarios_is_told_so_and_the_talk_goes_on():
+    other = {"name": "find", "arguments": {"order": "8"}}
+    row = held(Caller("Which order?", other, "On Friday.", "Bye!"), calling(FOUND))
+    assert row["turns"][3]["content"] == '{"error": "not found"}' and row["stopped"] == "finished"
+
+
+@pytest.mark.parametrize("limit", [8, 9])
+def test_an_agent_that_calls_without_end_comes_to_the_turn_limit(limit):
+    row = held(Caller("Which order?", *[FIND] * 20), calling(FOUND), max_turns=limit)
+    assert row["stopped"] == "turn_limit" and len(row["turns"]) == limit
+
+
+def test_a_tool_of_the_users_is_asked_instead_of_the_stand_in():
+    asked = []
+    own = {"find": lambda arguments: (asked.append(arguments), FOUND)[1]}
+    row = held(Caller("Which order?", FIND, "On Friday.", "Bye!"), calling(FOUND), own=own)
+    assert asked == [{"order": "7"}] and row["stopped"] == "finished"
+
+
+def test_a_tool_of_the_users_that_answers_otherwise_than_the_scenario_ends_the_talk():
+    row = held(Caller("Which order?", FIND), calling(FOUND), own={"find": lambda _: FOUND | {"day": "Monday"}})
+    assert row["stopped"] == "other_result"
+    assert json.loads(row["turns"][-1]["content"]) == {"day": "Monday", "state": "sold"}
+
+
+def test_the_order_of_keys_in_a_tools_answer_does_not_matter():
+    own = {"find": lambda _: dict(reversed(FOUND.items()))}
+    assert held(Caller("Which order?", FIND, "On Friday.", "Bye!"), calling(FOUND), own=own)["stopped"] == "finished"
+
+
+def test_a_dialogue_with_calls_is_a_row_of_the_documented_table(tmp_path):
+    row = held(Caller("Which order?", FIND, "On Friday.", "Bye!"), calling(FOUND))
+    write_table([row], DIALOGUE, tmp_path / "dialogues.parquet")
+    assert read_table(tmp_path / "dialogues.parquet", DIALOGUE) == [row]
 
 
 def test_a_log_gets_one_line_a_minute_and_a_last_one():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from subterra.export.parity import check_parity
 from subterra.export.quantize import fallbacks, preferred, quantize
 from subterra.export.weights import stored_tensors
 from subterra.models.gguf import GgufModel
+from subterra.training.base import CHATML
 from toy_model import PROMPTS, SYSTEM, TEMPLATE, odd_texts, write_toy
 
 FACTS = {"agent": "toy", "spec_digest": "abc123", "version": "0.1.0", "system": SYSTEM}
@@ -128,6 +130,90 @@ def test_the_file_carries_agent_digest_version_prompt_template_and_stop(f16):
         assert model.metadata("tokenizer.chat_template") == TEMPLATE
         assert model.metadata("tokenizer.ggml.eos_token_id") == model.metadata("tokenizer.ggml.eot_token_id") == "2"
         assert model.metadata("tokenizer.ggml.add_bos_token") == "false"
+
+
+SCRATCH = Path(__file__).parent.parent / "bases" / "scratch" / "tokenizer_config.json"
+TEMPLATES = {"of a new base": CHATML, "scratch": json.loads(SCRATCH.read_text())["chat_template"]}
+TEMPLATES["embedded"] = (SCRATCH.parent.parent / "embedded" / "chat_template.jinja").read_text()
+
+
+def called(*arguments: dict) -> list[dict]:
+    return [{"type": "function", "function": {"name": "find_order", "arguments": one}} for one in arguments]
+
+
+ODD = {"customer": "Jörg O'Neil & Søn <sen.>", "note": 'a "quote", a \\ and a 🎉', "place": "Kyōto"}
+TALKS = {
+    "words and a call": [
+        {"role": "user", "content": "It's me: Jörg."},
+        {"role": "assistant", "content": "Let's see.", "tool_calls": called(ODD)},
+        {"role": "tool", "content": json.dumps({"found": "Jörg's"}, ensure_ascii=False)},
+    ],
+    "a call alone": [
+        {"role": "user", "content": "107"},
+        {"role": "assistant", "content": "", "tool_calls": called({"order": "107"})},
+        {"role": "tool", "content": '{"error": "timeout"}'},
+    ],
+    "calls in a row": [
+        {"role": "assistant", "content": "One moment.", "tool_calls": called({})},
+        {"role": "tool", "content": "{}"},
+        {"role": "assistant", "content": "", "tool_calls": called({"order": "107"})},
+        {"role": "tool", "content": '{"day": "Möntag"}'},
+        {"role": "assistant", "content": "On Möntag."},
+        {"role": "user", "content": "Merci."},
+    ],
+    "two calls at once": [
+        {"role": "user", "content": "Both."},
+        {"role": "assistant", "content": "", "tool_calls": called({"order": "1"}, {"order": "2"})},
+        {"role": "tool", "content": "{}"},
+    ],
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_talk_with_tools_is_written_by_llama_cpp_as_by_transformers(folder, tmp_path, template):
+    from subterra.training.tokens import load_tokenizer
+
+    model = edited(folder, tmp_path / "model", "tokenizer_config.json", chat_template=TEMPLATES[template])
+    theirs = load_tokenizer(str(model))
+    with GgufModel(export_f16(model, tmp_path / "f16.gguf", **FACTS)) as ours:
+        for talk in TALKS.values():
+            messages = [{"role": "system", "content": SYSTEM}, *talk]
+            text = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            assert ours.render(messages) == text
+            assert ours.tokenize(text) == theirs(text, add_special_tokens=False)["input_ids"]
+            calls = [call["function"] for message in talk for call in message.get("tool_calls", [])]
+            assert all(json.dumps(call, ensure_ascii=False) in text for call in calls)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_call_is_written_as_it_is_read_back(folder, tmp_path, template):
+    from subterra.tools import split_call
+
+    model = edited(folder, tmp_path / "model", "tokenizer_config.json", chat_template=TEMPLATES[template])
+    with GgufModel(export_f16(model, tmp_path / "f16.gguf", **FACTS)) as ours:
+        for name in ("words and a call", "a call alone"):
+            prompt, said = ours.render(TALKS[name][:1]), TALKS[name][1]
+            turn = ours.render(TALKS[name][:2]).removeprefix(prompt).partition("<|im_end|>")[0]
+            words, call = split_call(turn)
+            assert words == said["content"] and json.loads(call) == said["tool_calls"][0]["function"]
+
+
+def test_our_bases_have_the_same_template():
+    assert len({template.strip() for template in TEMPLATES.values()}) == 1
+
+
+def test_the_file_carries_its_tools_and_an_older_one_none(folder, f16, tmp_path):
+    tools = {"find_order": {"arguments": {"order": "{order}"}, "results": [{"day": "Möntag's"}], "pools": {}}}
+    with GgufModel(export_f16(folder, tmp_path / "f16.gguf", tools=tools, **FACTS)) as model:
+        assert json.loads(model.metadata("subterra.tools")) == tools
+    with GgufModel(f16) as model:
+        assert json.loads(model.metadata("subterra.tools")) == {}
+
+
+def test_the_modelfile_writes_chatml_for_a_template_with_tools_too(folder, f16, tmp_path):
+    model = edited(folder, tmp_path / "model", "tokenizer_config.json", chat_template=CHATML)
+    text = modelfile(export_f16(model, tmp_path / "f16.gguf", **FACTS))
+    assert text == modelfile(f16) and "<|im_start|>assistant" in text
 
 
 def test_a_chat_template_beside_the_tokenizer_is_taken_as_transformers_5_saves_it(folder, tmp_path):

@@ -10,7 +10,7 @@ from subterra import paths as module
 from subterra.checker import check_spec
 from subterra.flowchart import Flowchart, Node, Way
 from subterra.paths import derive, edge_pairs_of, edges_of, path_id
-from subterra.soundness import restrict
+from subterra.routes import restrict
 
 SPECS = Path(__file__).parents[1] / "specs"
 RULES = ("simple", "trail", "visits: 2", "visits:3")

@@ -18,8 +18,8 @@ SETTINGS = {
     "seed": 1,
     "paths": {"rule": "trail", "limit": 1_000},
     "held_out": {"paths": 0.3, "values": 0.3, "phrasings": 0.3},
-    "conversations": dict.fromkeys(("valid", "known", "held_out_paths", "held_out_values", "held_out_phrasings"), 40)
-    | {"train": 400},
+    "conversations": dict.fromkeys(plan.SPLITS, 40) | {"train": 400},
+    "interruptions": {"rate": 0.1},
     "shards": 16,
     "teacher": {"backend": "builtin"},
 }

@@ -37,7 +37,11 @@ def test_every_file_that_the_readme_links_to_is_there():
     assert links and all((ROOT / link).exists() for link in links)
 
 
-def test_the_paths_of_the_shipped_spec_are_those_of_the_paper():
-    flowchart = check_spec(ROOT / "specs" / "travel_booking.yaml")
-    assert (len(flowchart.nodes), len(flowchart.hubs), len(flowchart.ends)) == (14, 3, 3)
-    assert (flowchart.rule, derive(flowchart, 1_000).count) == ("trail", 86)
+@pytest.mark.parametrize(
+    ("agent", "nodes", "hubs", "ends", "paths"),
+    [("travel_booking", 14, 3, 3, 86), ("zoom_support", 14, 3, 3, 60), ("insurance_claims", 55, 6, 5, 2_381)],
+)
+def test_the_paths_of_the_shipped_specs_are_those_of_the_paper(agent, nodes, hubs, ends, paths):
+    flowchart = check_spec(ROOT / "specs" / f"{agent}.yaml")
+    assert (len(flowchart.nodes), len(flowchart.hubs), len(flowchart.ends)) == (nodes, hubs, ends)
+    assert (flowchart.rule, derive(flowchart, 5_000).count) == ("trail", paths)

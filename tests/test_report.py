@@ -45,11 +45,13 @@ def step(turn: int, after: str, expected: str, heard: str, missing=()) -> dict:
         "confidence": 0.5,
         "legal": expected == heard,
         "values_missing": list(missing),
+        "call_expected": "",
+        "call_made": "",
     }
 
 
 def spoken(role: str, content: str, nodes=()) -> dict:
-    words = {"role": role, "content": content, "nodes": list(nodes), "values": []}
+    words = {"role": role, "content": content, "nodes": list(nodes), "values": {}, "call": ""}
     return words | {"tokens_in": 10, "tokens_out": 5, "seconds": 0.5}
 
 
@@ -75,6 +77,8 @@ def pair(number: int, split: str, legal: bool, run: tuple[str, float]) -> tuple[
         "first_wrong": None if legal else 2,
         "values_total": 1,
         "values_correct": int(legal),
+        **{f"{what}_total": 0 for what in ("facts", "arguments", "interruptions")},
+        **{"facts_correct": 0, "arguments_correct": 0, "interruptions_handled": 0},
         "turns": 3,
         "tokens_in": 20,
         "tokens_out": 10,

@@ -7,7 +7,7 @@ import pytest
 from subterra.checker import check_spec
 from subterra.errors import SpecError
 from subterra.flowchart import Flowchart
-from subterra.soundness import restrict, spoken_before
+from subterra.routes import restrict, spoken_before
 from toy_spec import TOY, changed, write
 
 HUB = """\

@@ -214,9 +214,9 @@ ONE_MISTAKE = {
     "unknown role": (
         ["left: {role: end,", "left: {role: ende,"],
         "nodes.left.role",
-        ["'ende': no role (did you mean 'end'?): one of agent, user, end"],
+        ["'ende': no role (did you mean 'end'?): one of agent, user, tool, end"],
     ),
-    "no role": (["left: {role: end,", "left: {"], "nodes.left.role", ["missing: one of agent, user, end"]),
+    "no role": (["left: {role: end,", "left: {"], "nodes.left.role", ["missing: one of agent, user, tool, end"]),
     "no outcome": (
         ["left: {role: end, outcome: left}", "left: {role: end}"],
         "nodes.left.outcome",

@@ -13,6 +13,7 @@ import torch
 import transformers
 from safetensors.numpy import load_file
 from subterra import records
+from subterra.dialogue import messages
 from subterra.errors import SubterraError
 from subterra.training import attention, tokens
 from subterra.training import train as training
@@ -142,12 +143,53 @@ def test_the_agent_is_trained_to_speak_after_exactly_what_a_prompt_holds(tokeniz
 
 def test_the_values_that_the_agent_says_count_for_more_and_nothing_else_does(tokenizer):
     turns = said("Which size?", "A small one, for 4 dollars.", "A small one for 4 dollars, is it? 44 is too much.")
-    turns = [turn | {"values": ["size", "price"] if number == 2 else []} for number, turn in enumerate(turns)]
-    draw = {"size": "A small one", "price": "4 dollars", "drink": "much"}
-    encoded = tokens.encode(tokenizer, SYSTEM, turns, draw, 3.0)
+    turns[2]["values"] = {"size": "A small one", "price": "4 dollars"}
+    encoded = tokens.encode(tokenizer, SYSTEM, turns, 3.0)
     heavy = [token for token, weight in zip(encoded["input_ids"], encoded["weights"], strict=True) if weight == 3.0]
     assert tokenizer.decode(heavy) == "A small one 4 dollars"
     assert set(encoded["weights"]) == {1.0, 3.0}
+
+
+CALL = '{"name": "find_order", "arguments": {"customer": "Jörg O\'Neil", "order": "107"}}'
+CALLING = [
+    {"role": "user", "content": "I am Jörg O'Neil, it is 107.", "call": ""},
+    {"role": "assistant", "content": "Let's see 107.", "call": CALL},
+    {"role": "tool", "content": '{"error": "timeout"}', "call": ""},
+    {"role": "assistant", "content": "", "call": CALL.replace("107", "108")},
+    {"role": "tool", "content": '{"day": "Möntag"}', "call": ""},
+    {"role": "assistant", "content": "It was sold on Möntag, Jörg O'Neil.", "call": ""},
+]
+
+
+def test_labels_cover_a_call_and_not_what_a_tool_answers(tokenizer):
+    encoded = tokens.encode(tokenizer, SYSTEM, CALLING)
+    runs = itertools.groupby(encoded["labels"], key=lambda label: label == tokens.IGNORED)
+    assert [tokenizer.decode(list(run)) for ignored, run in runs if not ignored] == [
+        f"Let's see 107.\n<tool_call>\n{CALL}\n</tool_call>{END}",
+        f"<tool_call>\n{CALL.replace('107', '108')}\n</tool_call>{END}",
+        f"It was sold on Möntag, Jörg O'Neil.{END}",
+    ]
+
+
+def test_a_call_is_trained_after_exactly_what_a_prompt_holds(tokenizer):
+    encoded = tokens.encode(tokenizer, SYSTEM, CALLING)
+    assert tokenizer.decode(encoded["input_ids"]) == tokenizer.apply_chat_template(
+        messages(SYSTEM, CALLING), tokenize=False
+    )
+    for number in (1, 3, 5):
+        talk = messages(SYSTEM, CALLING[:number])
+        prompt = tokenizer(
+            tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True), add_special_tokens=False
+        )["input_ids"]
+        assert encoded["input_ids"][: len(prompt)] == prompt
+        assert encoded["labels"][len(prompt) - 1] == tokens.IGNORED != encoded["labels"][len(prompt)]
+
+
+def test_the_values_that_the_agent_hands_to_a_tool_count_for_more(tokenizer):
+    turns = [turn | {"values": {"name": "Jörg O'Neil"} if number == 5 else {}} for number, turn in enumerate(CALLING)]
+    encoded = tokens.encode(tokenizer, SYSTEM, turns, 3.0)
+    heavy = [token for token, weight in zip(encoded["input_ids"], encoded["weights"], strict=True) if weight == 3.0]
+    assert tokenizer.decode(heavy).replace(" ", "") == "107JörgO'Neil107JörgO'Neil108JörgO'Neil"
 
 
 def test_a_label_that_counts_for_more_pulls_the_loss_towards_its_own(tokenizer):
@@ -411,8 +453,8 @@ def rows(count: int, split: str) -> list[dict]:
         drink = DRINKS[number % len(DRINKS)]
         greeting = ["Hello, what may I bring?", "Good day, what would you like?"][number % 2]
         turns = said(greeting, f"One {drink}, number {number} of {split}.", f"Your {drink}. Enjoy it!")
-        turns = [turn | {"nodes": ["n"], "values": []} for turn in turns]
-        facts = {"path": "p", "split": split, "nodes": ["n"], "outcome": "o", "values": {}}
+        turns = [turn | {"nodes": ["n"], "values": {}, "call": ""} for turn in turns]
+        facts = {"path": "p", "split": split, "nodes": ["n"], "outcome": "o", "values": {}, "corrected": {}}
         found.append({"id": f"p-{split}-{number:03}", **facts, "turns": turns})
     return found
 

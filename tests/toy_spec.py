@@ -1,4 +1,8 @@
-"""A tiny valid spec, a coffee counter: eight nodes, two hubs, three ends, and ways that go back."""
+"""Two tiny valid specs.
+
+TOY is a coffee counter: eight nodes, two hubs, three ends, and ways that go back. SHOP has what else a spec may hold:
+knowledge, tools and interruptions.
+"""
 
 from pathlib import Path
 
@@ -60,6 +64,79 @@ nodes:
     says: ["Here is your {drink}. Goodbye!", "Your {drink}, enjoy it!"]
   left: {role: end, outcome: left}
   handed_over: {role: end, outcome: handed_over}
+"""
+
+SHOP = """\
+# A shop that looks after the lamps that it sold.
+title: Lamp shop
+system: You look after lamps.
+paths: {rule: trail}
+start: greet
+
+variables:
+  order: {from: 100, to: 140}
+  name: [Ann, Bob, Cy, Dee, Eve, Flo, Gus, Hal, Ida]
+  day: [Monday, Tuesday, Friday]
+  color: [red, blue, green]
+
+knowledge:
+  hours: nine to five
+  meaning: {of: color, is: {red: the bulb is broken, blue: it is too cold, green: all is well}}
+
+nodes:
+  greet: {role: agent, prompt: Ask for the order., says: ["Hello, which order?", "Hi! Your order?"], next: tell}
+  tell:
+    role: user
+    next:
+      - {to: look, when: order and name are told, says: ["It is {order}, I am {name}.", "{name} here, order {order}."]}
+      - {to: left, when: the customer leaves, says: ["Never mind.", "Another time."]}
+  look: {role: agent, prompt: Say that you look., says: ["One moment, please.", "Let me look."], next: find}
+  find:
+    role: tool
+    call: {name: find_order, arguments: {order: "{order}"}}
+    next:
+      - {to: found, when: the order is there, result: {day: "{day}"}}
+      - {to: lost, when: there is no such order, result: {error: lost}}
+      - {to: again, when: the system does not answer, result: {error: timeout}}
+  again: {role: tool, call: {name: find_order, arguments: {order: "{order}"}}, result: {day: "{day}"}, next: found}
+  found:
+    role: agent
+    prompt: Tell {name} that it was sold on {day}, and ask which light is on.
+    says: ["{name}, you bought it on {day}. Which light is on?", "On {day} then, {name}. What light is on?"]
+    next: light
+  light: {role: user, says: ["The {color} one.", "It is {color}."], next: explain}
+  explain:
+    role: agent
+    prompt: Say that {meaning}, and that there is somebody {hours}. Ask whether a new lamp should come.
+    says: ["Then {meaning}. We are here {hours}. A new one?", "So {meaning}; call us {hours}. Shall I send another?"]
+    next: answer
+  answer:
+    role: user
+    next:
+      - {to: send, when: a new lamp is wanted, says: ["Yes, please.", "Do that."]}
+      - {to: done, when: no new lamp is wanted, says: ["No need.", "No, thanks."]}
+  send:
+    role: tool
+    call: {name: send_lamp, arguments: {order: "{order}", customer: "{name}"}}
+    result: {order: "{order}", sent: "true"}
+    next: done
+  done: {role: end, outcome: done, prompt: "Say goodbye to {name}.", says: ["Bye, {name}!", "Goodbye {name}."]}
+  lost: {role: end, outcome: lost, prompt: Regret it., says: ["Sorry, somebody will call.", "A pity, we will call."]}
+  left: {role: end, outcome: left}
+
+interruptions:
+  wait:
+    when: the customer needs a moment
+    says: ["Wait a moment.", "Hold on."]
+    prompt: Say that there is time.
+    answers: ["Take your time.", "I can wait."]
+  fix:
+    when: the customer corrects name or order
+    corrects: [name, order]
+    says: ["Not {old}, {new}!", "I meant {new}, not {old}."]
+    prompt: Say that it is {new} now.
+    answers: ["{new}, noted.", "So {new}."]
+  human: {when: the customer wants a person, says: ["A person!", "A human, please."], to: lost}
 """
 
 
