@@ -108,10 +108,8 @@ class Draws:
 
     def __init__(self, flowchart: Flowchart, held_out: Mapping[str, Sequence[str]], seed: int):
         self.flowchart, self.held_out, self.seed = flowchart, held_out, seed
-        self._number = {
-            (name, value): _number(name, value) for name, pool in flowchart.variables.items() for value in pool
-        }
-        self._spoken = {}
+        self._pools: dict[tuple, tuple[list[str], np.ndarray]] = {}
+        self._spoken: dict[str, frozenset[str]] = {}
 
     def has_held_out_values(self, row: dict) -> bool:
         """Tell whether a path speaks a variable some of whose values are held out."""
@@ -119,6 +117,8 @@ class Draws:
 
     def of(self, row: dict, split: str, count: int, with_held_out_values: bool) -> list[dict]:
         """Return `count` conversations of a path: id, path, split, nodes, steps, outcome and values."""
+        if not count:
+            return []
         steps = steps_of(self.flowchart, row["nodes"])
         spoken = self._spoken_on(steps)
         allowed: dict[str, frozenset[str]] = {}
@@ -143,12 +143,12 @@ class Draws:
 
     def another(self, talk: Mapping, name: str) -> str:
         """Return another value of a variable that decides nothing, for a conversation without held-out values."""
-        pool = [value for value in self._pool(name, None, False) if value != talk["values"][name]]
+        pool = [value for value in self._pool(name, None, False)[0] if value != talk["values"][name]]
         return max(pool, key=lambda value: _number(self.seed, talk["id"], "another", value))
 
     def has_another(self, name: str) -> bool:
         """Tell whether training knows more than one value of a variable."""
-        return len(self._pool(name, None, False)) > 1
+        return len(self._pool(name, None, False)[0]) > 1
 
     def facts_on(self, steps: Sequence[str], values: Mapping[str, str]) -> dict[str, str]:
         """Return the facts that are spoken on some steps, under a draw."""
@@ -158,14 +158,23 @@ class Draws:
         return {name: text for name, text in self.flowchart.facts(values).items() if name in spoken}
 
     def _draw(self, name: str, allowed: frozenset[str] | None, lots: np.ndarray, held_out: bool) -> list[str]:
-        pool = self._pool(name, allowed, held_out)
-        numbers = np.array([self._number[name, value] for value in pool], dtype=np.uint64)
+        pool, numbers = self._pool(name, allowed, held_out)
         return [pool[best] for best in _mixed(lots[:, None] ^ numbers[None, :]).argmax(axis=1)]
 
-    def _pool(self, name: str, allowed: frozenset[str] | None, held_out: bool) -> list[str]:
-        kept = self.held_out[name]
-        pool = kept if held_out and kept else [v for v in self.flowchart.variables[name] if v not in kept]
-        return [value for value in pool if allowed is None or value in allowed]
+    def _pool(self, name: str, allowed: frozenset[str] | None, held_out: bool) -> tuple[list[str], np.ndarray]:
+        """Return the values that a draw is made from, and the number of each."""
+        key = (name, allowed, held_out)
+        if key not in self._pools:
+            kept = frozenset(self.held_out[name])
+            drawn_from = kept if held_out and kept else frozenset(self.flowchart.variables[name]) - kept
+            pool = [
+                value
+                for value in self.flowchart.variables[name]
+                if value in drawn_from and (allowed is None or value in allowed)
+            ]
+            numbers = np.array([_number(name, value) for value in pool], dtype=np.uint64)
+            self._pools[key] = (pool, numbers)
+        return self._pools[key]
 
     def _spoken_on(self, steps: Sequence[str]) -> list[str]:
         return sorted(set().union(*map(self._names, steps)) - self.flowchart.knowledge.keys())
