@@ -1,39 +1,51 @@
 """The config against its schema: every mistake at once, a line each, with its place and the way out."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from subterra.errors import SpecError, nearest
+from subterra.errors import SpecError, nearest, printable
 
 SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schema.yaml"
 BASES = Path("bases")
+LONGEST = 200  # letters of a base's name
 
 
 def check_config(config: Mapping[str, Any], file: str = "config") -> None:
     """Raise SpecError with a line for every key or value that the schema does not allow."""
-    from jsonschema import Draft202012Validator, validators
-
-    # To JSON Schema 4.0 is an integer; to Python it is none.
-    whole = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    strict = validators.extend(Draft202012Validator, type_checker=whole)
-    validator = strict(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
-    found = sorted(validator.iter_errors(dict(config)), key=lambda error: [str(part) for part in error.absolute_path])
-    if found:
-        raise SpecError(dict.fromkeys(line for error in found for line in _lines(error, file)))
+    _check(_schema(), dict(config), file)
 
 
 def check_section(name: str, data: Any, file: str) -> None:
     """Raise SpecError with a line for all that the schema does not allow in one section of a config."""
-    from jsonschema import Draft202012Validator
+    _check({"type": "object", "properties": {name: _schema()["properties"][name]}}, {name: data}, file)
 
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["properties"][name]
-    validator = Draft202012Validator({"type": "object", "properties": {name: schema}})
-    found = [line for error in validator.iter_errors({name: data}) for line in _lines(error, file)]
-    if found:
-        raise SpecError(dict.fromkeys(found))
+
+def _schema() -> dict:
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+
+
+def _check(schema: dict, data: dict, file: str) -> None:
+    from jsonschema import Draft202012Validator, validators
+
+    # To JSON Schema 4.0 is an integer; to Python it is none. And no setting is infinite, or no number at all.
+    numbers = {
+        "integer": lambda _, value: type(value) is int,
+        "number": lambda _, value: type(value) is int or (type(value) is float and math.isfinite(value)),
+    }
+    strict = validators.extend(
+        Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(numbers)
+    )
+    try:
+        found = sorted(strict(schema).iter_errors(data), key=lambda error: [str(part) for part in error.absolute_path])
+        lines = [printable(line) for error in found for line in _lines(error, file)]
+    except ValueError:  # Python writes no number of so many digits
+        raise SpecError([f"{file}: a number in it has thousands of digits: no setting needs one"]) from None
+    if lines:
+        raise SpecError(dict.fromkeys(lines))
 
 
 def base_folder(base: str) -> str:
@@ -41,6 +53,10 @@ def base_folder(base: str) -> str:
 
     A Hugging Face id is returned as it is. Raises SpecError where a folder is meant that is none, or no model's.
     """
+    if not base.isprintable() or len(base) > LONGEST:
+        raise SpecError(
+            [f"base: '{printable(base[:LONGEST])}': no name of a model: it cannot be printed, or is too long"]
+        )
     folder = Path(base)
     if folder.name == base and (BASES / base).is_dir():
         folder = BASES / base

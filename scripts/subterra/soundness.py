@@ -287,7 +287,9 @@ class Inspector:
             for part in place:
                 written = written[part]
             written = [written] if isinstance(written, str) else written
-            self.line_places[place] = {" ".join(text.split()): (*place, index) for index, text in enumerate(written)}
+            self.line_places[place] = {
+                " ".join(text.split()): (*place, index) for index, text in enumerate(written) if isinstance(text, str)
+            }
         return self.line_places[place][line]
 
 
