@@ -23,18 +23,16 @@ def table(head: list[str], rows: list[list]) -> str:
     return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in [head, ["---"] * len(head), *rows])
 
 
-def conformance(rows: list[Row]) -> str:
-    """One row for each split of each run; columns that nobody asked for are left out."""
+def conformance(rows: list[Row], name: str) -> str:
+    """One row for each split of each run or agent; columns that nobody asked for are left out."""
     counts = [count for count in COUNTS if any(row[count[2]] for row in rows)]
-    head = ["model", "temperature", "split", "conversations", "conform (95 %)", "right end"]
+    head = [name, "split", "conversations", "conform (95 %)", "right end", *(what.lower() for what, _, _ in counts)]
     found = []
-    for row in sorted(rows, key=lambda r: (r["temperature"], -(r["file_bytes"] or 0), split_order(r["split"]))):
+    for row in rows:
         low, high = wilson(row["conforming"], row["conversations"])
-        size = f" ({row['file_bytes'] / 1e6:.1f} MB)" if row["file_bytes"] else ""
         found.append(
             [
-                row["condition"] + size,
-                f"{row['temperature']:g}",
+                row["name"],
                 row["split"].replace("_", " "),
                 row["conversations"],
                 f"{share(row['conforming'], row['conversations'])} ({100 * low:.0f} to {100 * high:.0f})",
@@ -43,7 +41,26 @@ def conformance(rows: list[Row]) -> str:
                 f"{row['tokens_per_second']:,.0f}" if row["tokens_per_second"] else "-",
             ]
         )
-    return table([*head, *(name.lower() for name, _, _ in counts), "tokens/s"], found)
+    return table([*head, "tokens/s"], found)
+
+
+def runs(summary: dict) -> list[Row]:
+    """The rows of an agent's evaluation, named by model and temperature."""
+    rows = sorted(
+        summary["evaluation"],
+        key=lambda row: (row["temperature"], -(row["file_bytes"] or 0), split_order(row["split"])),
+    )
+    return [row | {"name": f"{row['condition']}, {row['temperature']:g}"} for row in rows]
+
+
+def headline(summaries: list[dict]) -> list[Row]:
+    """The rows of Q8_0, greedy, of every agent."""
+    return [
+        row | {"name": summary["agent"]}
+        for summary in summaries
+        for row in runs(summary)
+        if row["condition"] == "compiled-q8_0" and not row["temperature"]
+    ]
 
 
 def checks(summary: dict) -> str:
@@ -66,11 +83,10 @@ def stages(summaries: list[dict]) -> str:
 
 def main(files: list[str]) -> None:
     summaries = [json.loads(Path(file).read_text(encoding="utf-8")) for file in files]
+    print(f"Q8_0, greedy:\n\n{conformance(headline(summaries), 'agent')}\n")
     for summary in summaries:
-        rows = summary["evaluation"]
-        print(f"### {summary['title']}\n\n{conformance([row for row in rows if not row['temperature']])}\n")
-        print(f"At other temperatures:\n\n{conformance([row for row in rows if row['temperature']])}\n")
-        print(checks(summary), end="\n\n")
+        print(f"<details><summary>{summary['title']}: every model, at both temperatures</summary>\n")
+        print(f"{conformance(runs(summary), 'model, temperature')}\n\n{checks(summary)}\n\n</details>\n")
     print(stages(summaries))
 
 
