@@ -36,9 +36,13 @@ class Cache:
         self._note(key)
         self.asked += 1
         answer = ask()
+        self.keep(key, answer)
+        return answer
+
+    def keep(self, key: str, answer: Any) -> None:
+        """Keep an answer."""
         entry = canonical({"key": key, "digest": digest(answer), "answer": answer})
         write_whole(self._file(key), entry, to_disk=self.paid)
-        return answer
 
     def get(self, key: str) -> Any | None:
         """Return a kept answer; None where there is none, or where the entry is torn or was tampered with."""
