@@ -3,6 +3,7 @@
 
 include: "rules/common.smk"
 include: "rules/plan.smk"
+include: "rules/estimate.smk"
 include: "rules/converse.smk"
 include: "rules/assemble.smk"
 include: "rules/train.smk"

@@ -24,6 +24,7 @@ checkpoint assemble_dataset:
     conda:
         "../envs/subterra.yaml"
     params:
+        max_failures=config["teacher"]["max_failures"] if ASKS_A_MODEL else 1.0,
         code=code_digest("subterra.dataset"),
     message:
         "{wildcards.agent}: assemble the data set"

@@ -11,6 +11,7 @@ from subterra.code import code_digest, folder_digest
 from subterra.config import base_folder, check_config
 from subterra.errors import one_line
 from subterra.flowchart import Flowchart
+from subterra.models.asking import shaping
 from subterra.plan import plan_agent, shard_name
 from subterra.pretraining.corpus import corpus_digest
 
@@ -23,6 +24,7 @@ with one_line():
     BASE = base_folder(config["base"])
 
 AGENTS = config["agents"]
+ASKS_A_MODEL = config["teacher"]["backend"] != "builtin"
 SHARDS = [shard_name(number) for number in range(config["shards"])]
 QUANTIZATIONS = ["f16", *config["export"]["quantizations"]]
 CONDITIONS = [f"compiled-{quant}" for quant in QUANTIZATIONS]
@@ -58,6 +60,20 @@ def behind_dataset(pattern, **lists):
         checkpoints.assemble_dataset.get(agent=wildcards.agent)
         known = dict(wildcards.items())
         return collect(pattern, **known, **lists) if lists else pattern.format(**known)
+
+    return inputs
+
+
+def behind_estimate(pattern):
+    """An input of an agent that is asked for only once it was told what the teacher will cost, if it costs anything.
+
+    The estimate is no input itself: what is there already would be written again whenever it is told anew.
+    """
+
+    def inputs(wildcards):
+        if ASKS_A_MODEL:
+            checkpoints.estimate_cost.get(agent=wildcards.agent)
+        return pattern.format(**dict(wildcards.items()))
 
     return inputs
 

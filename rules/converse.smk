@@ -7,7 +7,7 @@ many answers were asked for.
 
 rule write_conversations:
     input:
-        work="results/{agent}/shards/{shard}.json",
+        work=behind_estimate("results/{agent}/shards/{shard}.json"),
     output:
         conversations="results/{agent}/conversations/{shard}.parquet",
         counts="results/{agent}/conversations/{shard}.json",
@@ -17,7 +17,11 @@ rule write_conversations:
         "benchmarks/{agent}/converse/{shard}.tsv"
     conda:
         "../envs/subterra.yaml"
+    threads: 0 if ASKS_A_MODEL else 1  # it waits for answers: others may have its core
+    resources:
+        asking=int(ASKS_A_MODEL),
     params:
+        estimate="results/{agent}/estimate.json" if ASKS_A_MODEL else "",
         cache=config["cache"],
         code=code_digest("subterra.converse"),
     message:

@@ -5,7 +5,7 @@ and the picture. All but the picture are written while the workflow is parsed, s
 to it they are sources, and a shard whose work came out the same keeps its time.
 """
 
-PLAN_SETTINGS = ("seed", "paths", "held_out", "conversations", "interruptions", "shards", "teacher")
+PLAN_SETTINGS = ("seed", "paths", "held_out", "conversations", "interruptions", "shards")
 
 # A folder that another run has locked keeps its plan: Snakemake refuses to go on a moment later.
 if workflow.is_main_process and not any(Path(".snakemake/locks").glob("*")):
@@ -14,7 +14,7 @@ if workflow.is_main_process and not any(Path(".snakemake/locks").glob("*")):
             plan_agent(
                 f"specs/{agent}.yaml",
                 f"results/{agent}",
-                {key: config[key] for key in PLAN_SETTINGS},
+                {key: config[key] for key in PLAN_SETTINGS} | {"teacher": shaping(config["teacher"])},
             )
 
 

@@ -17,4 +17,5 @@ with one_line(snakemake.log[0]):
         [read_json(file) for file in snakemake.input.counts],
         read_json(snakemake.input.paths),
         Path(snakemake.output.summary).parent,
+        snakemake.params.max_failures,
     )

@@ -8,4 +8,10 @@ from subterra.errors import one_line
 
 with one_line(snakemake.log[0]):
     work = json.loads(Path(snakemake.input.work).read_text(encoding="utf-8"))
-    write_shard(work, snakemake.params.cache, snakemake.output.conversations, snakemake.output.counts)
+    # How the teacher is asked makes nothing stale, so it comes from the config and not through params.
+    teacher = snakemake.config["teacher"]
+    if snakemake.params.estimate:
+        from subterra.estimate import must_fit
+
+        must_fit(snakemake.params.estimate)
+    write_shard(work, snakemake.params.cache, snakemake.output.conversations, snakemake.output.counts, teacher)

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 from subterra.checker import check_spec
-from subterra.converse import phrased, turns
+from subterra.conversation import phrased, turns
 from subterra.draws import values_along
 from subterra.errors import SubterraError, one_line
 from subterra.flowchart import Flowchart
@@ -855,7 +855,7 @@ def assert_whole(folder: Path, settings: Mapping) -> None:
         for talk in work["conversations"][:40] if settings["teacher"]["backend"] == "builtin" else ():
             steps = [phrased(work["steps"][name], talk["split"]) for name in talk["steps"]]
             held = values_along(steps, talk["values"], talk["corrected"])
-            lines = builtin.teacher(work["teacher"]).write(steps, held, talk["id"])
+            lines = builtin.BuiltinTeacher().write(steps, held, talk["id"])
             spoken = turns(steps, lines, held)
             assert all(turn["content"] or turn["call"] for turn in spoken), (talk, spoken)
 

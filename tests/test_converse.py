@@ -11,9 +11,9 @@ from subterra import records
 from subterra.cache import times_asked
 from subterra.checker import check_spec
 from subterra.conformance import says
-from subterra.converse import turns, write_shard
+from subterra.conversation import turns
+from subterra.converse import write_shard
 from subterra.draws import steps_of
-from subterra.errors import SubterraError
 from subterra.models import builtin
 from subterra.plan import SPLITS
 from subterra.text import fill
@@ -286,9 +286,3 @@ def test_a_torn_answer_is_asked_again_and_comes_out_the_same(tmp_path):
         file.write_bytes(file.read_bytes()[:-9])
     assert converse_toy(tmp_path) == before
     assert counted(tmp_path) == Counter(calls=5, cached=len(before) - 5)
-
-
-def test_a_teacher_that_is_not_there_is_one_line():
-    with pytest.raises(SubterraError) as caught:
-        builtin.teacher({"backend": "oracle"})
-    assert "teacher.backend: 'oracle'" in str(caught.value) and str(caught.value).isprintable()

@@ -16,7 +16,16 @@ from test_plan import DESK
 from toy_spec import TOY
 
 COUNTS = [
-    {"backend": "builtin", "model": None, "calls": n, "cached": 1, "tokens_in": 2, "tokens_out": 3, "dollars": 0.5}
+    {
+        "backend": "builtin",
+        "model": None,
+        "calls": n,
+        "cached": 1,
+        "tokens_in": 2,
+        "tokens_cached": 0,
+        "tokens_out": 3,
+        "dollars": 0.5,
+    }
     for n in (10, 20)
 ]
 TOLD = {
@@ -183,7 +192,13 @@ def test_each_split_goes_to_its_part_in_the_order_of_ids(tmp_path):
     assert summary == json.loads((tmp_path / "dataset" / "summary.json").read_text())
     assert summary["conversations"] == {"train": 2, "valid": 1, "known": 1, "held_out_paths": 1, "held_out_values": 1}
     assert summary["turns"] == 18 and summary["dropped"] == {"duplicates": 0}
-    assert summary["teacher"] == COUNTS[0] | {"calls": 30, "cached": 2, "tokens_in": 4, "tokens_out": 6, "dollars": 1.0}
+    assert summary["teacher"] == COUNTS[0] | {
+        "calls": 30,
+        "cached": 2,
+        "tokens_in": 4,
+        "tokens_out": 6,
+        "dollars": 1.0,
+    }
     assert summary["edges_covered"] == [2, 4] and summary["edge_pairs_covered"] == [1, 3]
 
 

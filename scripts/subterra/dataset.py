@@ -23,13 +23,20 @@ MOST_TOLD = 10
 LEAK = re.compile(r"<\|\w+\|>")
 
 
-def assemble(shards: Sequence[str | Path], counts: Sequence[Mapping], paths_told: Mapping, folder: str | Path) -> dict:
+def assemble(
+    shards: Sequence[str | Path],
+    counts: Sequence[Mapping],
+    paths_told: Mapping,
+    folder: str | Path,
+    max_failures: float = 1.0,
+) -> dict:
     """Write {train,valid,test}.parquet, {train,test}.digest and summary.json into `folder`.
 
     `train.digest` covers train and valid, what training sees. `counts` holds what each shard says of its teacher,
     `paths_told` what paths.json says. Conversations whose words are the same as earlier ones' are dropped, in the
     order of the parts, so that no test conversation is one that was trained on.
-    Returns the summary. Raises SubterraError with a line for each conversation that cannot be used.
+    Returns the summary. Raises SubterraError with a line for each conversation that cannot be used, and where the
+    teacher had to leave out more than the share `max_failures` of what it was asked for.
     """
     rows = sorted((row for shard in shards for row in records.read_table(shard)), key=lambda row: row["id"])
     mistakes = [line for row in rows for line in faults(row)]
@@ -39,13 +46,25 @@ def assemble(shards: Sequence[str | Path], counts: Sequence[Mapping], paths_told
     seen: set[str] = set()
     parts = {part: _without_duplicates(rows, splits, seen) for part, splits in PARTS.items()}
     folder = Path(folder)
+    summary = _summary(parts, len(rows), counts, paths_told)
+    _check_losses(summary["teacher"].get("funnel"), max_failures)
     for part, kept in parts.items():
         records.write_table(kept, records.CONVERSATION, folder / f"{part}.parquet")
-    summary = _summary(parts, len(rows), counts, paths_told)
     write_whole(folder / "summary.json", pretty(summary))
     write_whole(folder / "train.digest", digest([parts["train"], parts["valid"]]) + "\n")
     write_whole(folder / "test.digest", digest([parts["test"], agent_turns(parts["train"])]) + "\n")
     return summary
+
+
+def _check_losses(funnel: Mapping | None, most: float) -> None:
+    """Raise SubterraError where more than a share of the conversations were left out."""
+    lost = funnel["asked"] - funnel["kept"] if funnel else 0
+    if lost and lost > most * funnel["asked"]:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in funnel["dropped"].items())
+        raise SubterraError(
+            f"teacher.max_failures: {most:g}: {lost:,} of {funnel['asked']:,} conversations were left out ({reasons}): "
+            "mend what causes it, or allow more; all answers are kept"
+        )
 
 
 def faults(row: Mapping) -> list[str]:
@@ -85,6 +104,21 @@ def customer_words(rows: Iterable[Mapping]) -> list[str]:
     return [turn["content"] for row in rows for turn in row["turns"] if turn["role"] == "user"]
 
 
+def added(funnels: Sequence[Mapping]) -> dict:
+    """Return what shards say of their conversations, added up.
+
+    >>> added([{"asked": 4, "dropped": {"empty": 1}}, {"asked": 5, "dropped": {}}])
+    {'asked': 9, 'dropped': {'empty': 1}}
+    """
+    found = {}
+    for key, first in funnels[0].items():
+        parts = [funnel[key] for funnel in funnels]
+        found[key] = (
+            dict(sorted(sum(map(Counter, parts), Counter()).items())) if isinstance(first, Mapping) else sum(parts)
+        )
+    return found
+
+
 def _without_duplicates(rows: Sequence[dict], splits: Sequence[str], seen: set[str]) -> list[dict]:
     kept = []
     for row in rows:
@@ -100,8 +134,10 @@ def _summary(parts: Mapping[str, Sequence[dict]], written: int, counts: Sequence
     everything = [row for rows in parts.values() for row in rows]
     trained = {tuple(walked(row["nodes"])) for row in parts["train"]}
     teacher = dict(counts[0])
-    for key in ("calls", "cached", "tokens_in", "tokens_out", "dollars"):
+    for key in ("calls", "cached", "tokens_in", "tokens_cached", "tokens_out", "dollars"):
         teacher[key] = sum(count[key] for count in counts)
+    if "funnel" in teacher:
+        teacher["funnel"] = added([count["funnel"] for count in counts])
     return {
         "conversations": dict(sorted(Counter(row["split"] for row in everything).items())),
         "turns": sum(len(row["turns"]) for row in everything),

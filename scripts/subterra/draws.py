@@ -82,7 +82,7 @@ def names_of(step: Mapping) -> frozenset[str]:
     templates = [*step["says"], *step["held_out_says"]]
     if "call" in step:
         templates += [*step["call"]["arguments"].values(), *step["result"].values()]
-    return frozenset(step["demands"]).union(*map(names, templates))
+    return frozenset([*step["demands"], *names(step["prompt"])]).union(*map(names, templates))
 
 
 def values_along(

@@ -39,7 +39,8 @@ def plan_agent(spec: str | Path, folder: str | Path, settings: Mapping[str, Any]
     """Write flowchart.json, paths.parquet, paths.json and shards/{shard}.json of an agent into `folder`.
 
     `settings` holds `seed`, `paths` {rule, limit}, `held_out` {paths, values, phrasings} (shares in [0, 1)),
-    `conversations` (how many of each split), `interruptions` {rate}, `shards` and `teacher`. Nothing is done where
+    `conversations` (how many of each split), `interruptions` {rate}, `shards`, and `teacher` as far as it shapes the
+    words (models.asking.shaping). Nothing is done where
     neither spec, settings nor code have changed since. Raises SpecError with a line for every mistake in the spec, and
     writes nothing then.
     """
@@ -123,9 +124,11 @@ def _covered(chosen) -> set[tuple]:
 def shard_work(flowchart: Flowchart, rows: Sequence[dict], settings: Mapping[str, Any]) -> Iterator[dict]:
     """Yield the work of each shard, self-contained: `steps` by name, and the `conversations` that walk them."""
     seed, shards = settings["seed"], settings["shards"]
+    builtin = settings["teacher"]["backend"] == "builtin"
+    phrasings = settings["held_out"]["phrasings"] if builtin else 0  # a model finds its own words
     draws = Draws(flowchart, hold_out_values(flowchart, settings["held_out"]["values"], seed), seed)
     interrupter = Interrupter(flowchart, draws, seed)
-    step = cache(partial(step_of, flowchart, held_out=settings["held_out"]["phrasings"], seed=seed))
+    step = cache(partial(step_of, flowchart, held_out=phrasings, seed=seed))
     talks: list[list[dict]] = [[] for _ in range(shards)]
     for split, held_out in SPLITS.items():
         peers = [row for row in rows if row["held_out"] == (held_out == "paths")]
@@ -145,7 +148,7 @@ def shard_work(flowchart: Flowchart, rows: Sequence[dict], settings: Mapping[str
             talks[int(row["path"], 16) % shards] += drawn
     for shard, work in enumerate(talks):
         used = sorted({name for talk in work for name in talk["steps"]})
-        yield {
+        told = {
             "agent": flowchart.agent,
             "shard": shard_name(shard),
             "seed": seed,
@@ -153,6 +156,17 @@ def shard_work(flowchart: Flowchart, rows: Sequence[dict], settings: Mapping[str
             "steps": {name: step(name) for name in used},
             "conversations": sorted(work, key=lambda talk: talk["id"]),
         }
+        yield told if builtin else told | _for_a_model(flowchart, told["steps"])
+
+
+def _for_a_model(flowchart: Flowchart, steps: Mapping[str, dict]) -> dict:
+    """Return what else of a shard's work a model is told: what else a customer might mean at each hub, too."""
+    offered = {
+        name: step | {"choices": [way.when for way in flowchart.nodes[step["node"]].ways if way.when]}
+        for name, step in steps.items()
+        if step["node"] in flowchart.hubs and step["speaker"] == "user"
+    }
+    return {"system": flowchart.system, "facts": sorted(flowchart.knowledge), "steps": {**steps, **offered}}
 
 
 def _all_held_out(steps: Sequence[Mapping]) -> bool:

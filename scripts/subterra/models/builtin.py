@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from subterra.code import code_digest
-from subterra.errors import SubterraError
 from subterra.text import fill, fraction
 
 
@@ -35,12 +34,3 @@ class BuiltinTeacher:
             lot = int(fraction(seed, index) * len(step["says"]))
             lines.append(fill(step["says"][lot], now) if step["says"] else "")
         return lines
-
-
-def teacher(settings: Mapping) -> BuiltinTeacher:
-    """Return the teacher that the config names. Raises SubterraError for a backend that is not there."""
-    if settings["backend"] != BuiltinTeacher.backend:
-        raise SubterraError(
-            f"teacher.backend: '{settings['backend']}': no such backend: builtin is the only one so far"
-        )
-    return BuiltinTeacher()

@@ -1,0 +1,157 @@
+"""What asking a model for money has in common, one request at a time or a file of them: keys, answers, settings."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from subterra.cache import Cache
+from subterra.costs import Price, Usage, price_of
+from subterra.errors import SubterraError
+from subterra.ledger import Ledger
+from subterra.prompts import prompts_digest
+from subterra.text import digest
+
+SHAPING = ("backend", "base_url", "model", "mode", "json", "parameters", "check_when", "rewrites")
+MOST_TOKENS = ("max_tokens", "max_completion_tokens")
+
+
+def shaping(settings: Mapping[str, Any]) -> dict:
+    """Return what of the config's `teacher` shapes the words; the rest of it makes nothing stale."""
+    if settings["backend"] == "builtin":
+        return {"backend": "builtin"}
+    return {key: settings[key] for key in SHAPING} | {"prompts": prompts_digest("teacher")}
+
+
+class NoUse(SubterraError):
+    """Asking goes on failing until somebody mends something: a wrong key, a model that is not there."""
+
+
+class Unanswered(SubterraError):
+    """There is no answer to this request after all tries."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote, and why it stopped ("stop", "length", "refusal", ...); `cached` means kept from before."""
+
+    text: str
+    finish: str
+    usage: Usage
+    dollars: float
+    cached: bool = False
+
+
+class Asker(Protocol):
+    """Whoever answers requests."""
+
+    async def ask(self, messages: Sequence[Mapping], salt: str, purpose: str, as_json: bool = False) -> Answer:
+        """Return the answer to messages. Another `salt` asks the same anew. Raises Unanswered, NoUse, BudgetReached."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model at an endpoint, and how it is asked: the part of the config's `teacher` that this module knows."""
+
+    base_url: str
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    json: str = "object"
+    api_key_env: str = ""
+    timeout: float = 120.0
+    tries: int = 4
+    concurrency: int = 16
+    batch_poll: float = 30.0
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Model":
+        """Return the model of a section of the config."""
+        same = ("base_url", "parameters", "json", "api_key_env", "timeout", "tries", "concurrency", "batch_poll")
+        return cls(name=settings["model"], **{key: settings[key] for key in same})
+
+    @property
+    def most_out(self) -> int:
+        """The most tokens of an answer. Raises SubterraError where no parameter sets it."""
+        for key in MOST_TOKENS:
+            if key in self.parameters:
+                return int(self.parameters[key])
+        raise SubterraError(
+            f"teacher.parameters: no {' or '.join(MOST_TOKENS)}: without it a request may cost any sum; set one"
+        )
+
+    @property
+    def price(self) -> Price:
+        """What it costs."""
+        return price_of(self.name)
+
+    def body(self, messages: Sequence[Mapping], as_json: bool) -> dict:
+        """Return the request's body."""
+        asked = {"response_format": {"type": "json_object"}} if as_json and self.json == "object" else {}
+        return {"model": self.name, "messages": list(messages), **self.parameters, **asked}
+
+    def key(self, body: Mapping, salt: str) -> str:
+        """Return the key of an answer in the cache: of all that is sent, where to, and what makes it another."""
+        return digest([self.base_url, body, salt], 40)
+
+    @property
+    def endpoint(self) -> str:
+        """Name of the endpoint and the model, for other jobs."""
+        return f"{self.base_url} {self.name}"
+
+    def api_key(self) -> str:
+        """Return the key from the environment. Raises NoUse where it is not set."""
+        if not self.api_key_env:
+            return "none"
+        found = os.environ.get(self.api_key_env, "").strip()
+        if not found:
+            raise NoUse(
+                f"teacher.api_key_env: {self.api_key_env} is not set: export the key of {self.base_url} under it"
+            )
+        return found
+
+
+class Books:
+    """The cache and the ledger of a folder, and how an answer is entered into both."""
+
+    def __init__(self, model: Model, cache: Cache, ledger: Ledger):
+        self.model, self.cache, self.ledger = model, cache, ledger
+        self.price, self.most_out = model.price, model.most_out
+
+    def kept(self, key: str) -> Answer | None:
+        """Return the answer that is there already."""
+        found = self.cache.get(key)
+        if found is None:
+            return None
+        return Answer(found["text"], found["finish"], Usage(*found["usage"]), found["dollars"], cached=True)
+
+    def enter(self, key: str, row: int, completion: Mapping, in_batch: bool = False) -> Answer:
+        """Keep the answer of a completion (as the protocol has it), settle what it cost, and return it."""
+        answer = answer_of(completion, self.price, in_batch)
+        usage = [answer.usage.tokens_in, answer.usage.tokens_cached, answer.usage.tokens_out]
+        told = {"text": answer.text, "finish": answer.finish, "usage": usage, "dollars": answer.dollars}
+        self.cache.keep(key, told)
+        self.ledger.settle(row, "answered", answer.usage, answer.dollars)
+        return answer
+
+    def at_most(self, body: Mapping, in_batch: bool = False) -> float:
+        """Return what a request can cost at the most, in dollars."""
+        return self.price.at_most(body["messages"], self.most_out, in_batch)
+
+
+def answer_of(completion: Mapping, price: Price, in_batch: bool = False) -> Answer:
+    """Return the answer in a chat completion. Raises KeyError, IndexError or TypeError for what is none."""
+    choice = completion["choices"][0]
+    message = choice["message"]
+    usage = completion.get("usage") or {}
+    kept = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    counted = Usage(usage.get("prompt_tokens") or 0, kept, usage.get("completion_tokens") or 0)
+    finish = "refusal" if message.get("refusal") else choice.get("finish_reason") or "stop"
+    return Answer(message.get("content") or "", finish, counted, price.dollars(counted, in_batch))
+
+
+@contextmanager
+def books(model: Model, folder, budget: float | None, pace: float):
+    """Open the cache and the ledger of a folder."""
+    with Cache(folder) as cache, Ledger(folder, budget, pace) as ledger:
+        yield Books(model, cache, ledger)

@@ -1,0 +1,170 @@
+"""An OpenAI-compatible endpoint, asked for one answer at a time, many at once, within the budget and the pace.
+
+Each request is written into the ledger before it goes out, and its answer is kept before anybody looks at it.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import openai
+
+from subterra.costs import Usage
+from subterra.models.asking import Answer, Books, NoUse, Unanswered
+from subterra.slots import Slots
+from subterra.text import digest
+
+AGAIN = 0.05  # seconds between two looks for what another job is asking, or for room in the budget
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds of backoff
+PATIENT = 50  # times that a request may be told it comes too fast: that costs nothing
+NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+ALONE = ("context_length_exceeded", "content_filter", "content_policy_violation", "string_above_max_length")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a request has no answer. `after` is in how many seconds the server wants to be asked again."""
+
+    reason: str
+    lasting: bool = False  # asking anything is no use
+    alone: bool = False  # asking this is no use
+    billed: bool = False  # it may have been
+    too_fast: bool = False
+    after: float | None = None
+
+
+class Endpoint:
+    """Answers requests over HTTP (see asking.Asker), as an asynchronous context."""
+
+    def __init__(self, books: Books):
+        self.books, self.model = books, books.model
+        folder = books.cache.folder / "slots" / digest(self.model.base_url, 8)
+        self.slots = Slots(folder, self.model.concurrency)
+        self._client: openai.AsyncOpenAI | None = None
+        self._desk = ThreadPoolExecutor(1)  # writes to the disk while the loop goes on
+
+    async def __aenter__(self) -> "Endpoint":
+        return self
+
+    async def __aexit__(self, *_exception) -> None:
+        if self._client:
+            await self._client.close()
+        self._desk.shutdown()
+
+    async def ask(self, messages: Sequence[Mapping], salt: str, purpose: str, as_json: bool = False) -> Answer:
+        """Return the answer to messages, from the cache where it is there."""
+        body = self.model.body(messages, as_json)
+        key = self.model.key(body, salt)
+        failures = too_fast = 0
+        while True:
+            found = await self._asked(key, body, purpose)
+            if isinstance(found, Answer):
+                return found
+            if found.lasting:
+                raise await self._halt(found.reason)
+            failures, too_fast = failures + (not found.too_fast), too_fast + found.too_fast
+            if found.alone or failures >= self.model.tries or too_fast >= PATIENT:
+                raise Unanswered(found.reason)
+            await asyncio.sleep(backoff(failures + too_fast) if found.after is None else found.after)
+
+    async def _asked(self, key: str, body: Mapping, purpose: str) -> Answer | Failure:
+        """Return the kept answer, or send the request once."""
+        if kept := self.books.kept(key):
+            return kept
+        client, ledger = self._connected(), self.books.ledger
+        async with self.slots:
+            await asyncio.sleep(max(0.0, await self._write(ledger.turn) - time.time()))
+            if told := ledger.halted(self.model.endpoint):
+                raise NoUse(f"not asked: {told}")
+            most = self.books.at_most(body)
+            while (row := await self._write(ledger.reserve, key, purpose, self.model.name, most)) is None:
+                await asyncio.sleep(AGAIN)
+            if kept := self.books.kept(key):  # another job has just asked the same
+                await self._write(ledger.settle, row, "failed", Usage(), 0.0, "another job has asked it")
+                return kept
+            return await self._sent(client, key, row, body)
+
+    async def _sent(self, client: openai.AsyncOpenAI, key: str, row: int, body: Mapping) -> Answer | Failure:
+        try:
+            completion = await client.chat.completions.create(**body)
+            return await self._write(self.books.enter, key, row, completion.model_dump())
+        except openai.OpenAIError as problem:
+            failure = self._failure(problem)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            failure = Failure("the endpoint does not answer as the protocol says", billed=True)
+        state = "lost" if failure.billed else "failed"
+        await self._write(self.books.ledger.settle, row, state, Usage(), 0.0, failure.reason)
+        if failure.too_fast:
+            await self._write(self.books.ledger.pause, failure.after or FIRST_WAIT)
+        return failure
+
+    async def _halt(self, reason: str) -> NoUse:
+        """Tell the other jobs, and return what to raise: the whole reason in the first of them alone."""
+        first = await self._write(self.books.ledger.halt, self.model.endpoint, reason)
+        return NoUse(reason if first else f"not asked: {self.books.ledger.halted(self.model.endpoint)}")
+
+    def _connected(self) -> openai.AsyncOpenAI:
+        if self._client is None:
+            self._client = openai.AsyncOpenAI(
+                api_key=self.model.api_key(), base_url=self.model.base_url, timeout=self.model.timeout, max_retries=0
+            )
+        return self._client
+
+    async def _write(self, work, *values):
+        return await asyncio.get_running_loop().run_in_executor(self._desk, work, *values)
+
+    def _failure(self, problem: openai.OpenAIError) -> Failure:
+        """Return what an error means. What a server says is shown without the key, and only where it helps."""
+        model = self.model
+        if isinstance(problem, openai.APITimeoutError):
+            return Failure(f"no answer within {model.timeout:g} seconds", billed=True)
+        if isinstance(problem, openai.APIConnectionError):
+            refused = "connect" in type(problem.__cause__).__name__.lower()
+            return Failure(
+                f"{model.base_url}: the connection {'is refused' if refused else 'broke'}", billed=not refused
+            )
+        if not isinstance(problem, openai.APIStatusError):
+            return Failure("the endpoint does not answer as the protocol says", billed=True)
+        status, code = problem.status_code, str(getattr(problem, "code", "") or "")
+        told = problem.body.get("message") if isinstance(problem.body, Mapping) else None
+        said = " ".join(str(told or problem.message).split()).replace(model.api_key(), "***")[:200]
+        if status in (401, 403):
+            where = f"in {model.api_key_env}" if model.api_key_env else "(none: teacher.api_key_env is empty)"
+            return Failure(f"teacher: {model.base_url} does not take the key {where}: status {status}", lasting=True)
+        if status == 404:
+            return Failure(
+                f"teacher.model: '{model.name}': {model.base_url} has no such model, or is no such address",
+                lasting=True,
+            )
+        if status == 402 or code in NO_MONEY:
+            return Failure(f"teacher: {model.base_url}: the account has no money left: {said}", lasting=True)
+        if status == 429:
+            return Failure("too many requests", too_fast=True, after=_seconds(problem.response.headers))
+        if status in (408, 409) or status >= 500:
+            return Failure(f"the endpoint fails with status {status}", after=_seconds(problem.response.headers))
+        if code in ALONE:
+            return Failure(f"the endpoint refuses this conversation: {code}", alone=True)
+        return Failure(f"teacher: {model.base_url} refuses the request with status {status}: {said}", lasting=True)
+
+
+def backoff(failures: int) -> float:
+    """Return the seconds to wait after so many failures in a row: doubled each time, by lot between half and whole."""
+    return min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1)) * random.uniform(0.5, 1)
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    """Return what a server asks for in Retry-After: seconds, or a date."""
+    from email.utils import parsedate_to_datetime
+
+    told = headers.get("retry-after", "")
+    try:
+        return min(max(0.0, float(told)), 10 * LONGEST_WAIT)
+    except ValueError:
+        pass
+    try:
+        return min(max(0.0, parsedate_to_datetime(told).timestamp() - time.time()), 10 * LONGEST_WAIT)
+    except ValueError:
+        return None

@@ -1,0 +1,225 @@
+"""A model as the teacher in the real workflow: its cost is told first, nothing paid for is lost, no key is written."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from endpoint_server import KEY, MODEL, Server
+from subterra.records import read_table
+from test_workflow import built as built
+from workflow_copy import ROOT, Tree
+
+PRICES = f"models:\n  {MODEL}: {{input: 1, cached_input: 0.25, output: 4, batch: 0.5}}\n"
+GRACE = 0.25  # seconds in which an answer may still be on its way to the disk
+
+
+def hire(tree: Tree, url: str, **more) -> Tree:
+    """Let a tree's conversations be written by a model behind an endpoint."""
+    settings = yaml.safe_load(tree.path("tiny.yaml").read_text())
+    settings["teacher"] = {
+        "backend": "openai",
+        "base_url": url,
+        "model": MODEL,
+        "api_key_env": "TEACHER_KEY",
+        "parameters": {"max_tokens": 900},
+        "concurrency": 8,
+        "budget": 50,
+    } | more
+    tree.path("tiny.yaml").write_text(yaml.safe_dump(settings))
+    tree.path("config/prices.yaml").write_text(PRICES)
+    return tree
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("TEACHER_KEY", KEY)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("server"), delay=0.02) as running:
+        yield running
+
+
+def test_the_line_runs_with_a_model_as_its_teacher_and_the_key_is_in_no_file(server, tmp_path):
+    tree = hire(Tree.fresh(tmp_path / "tree"), server.url)
+    before = len(server.requests())
+    told = tree.build("estimate")
+    assert told.status == 0 and "about $" in told.told, told.told
+    assert len(server.requests()) == before, "an estimate asks nothing"
+    build = tree.build()
+    assert build.status == 0, build.told
+    asked = len(server.requests()) - before
+    conversations = tree.conversations()
+    assert asked == 2 * len(conversations), "one request for a conversation, one to read its customer"
+    page = tree.path("results/tiny/report.html").read_text()
+    assert "What became of the conversations" in page and "right at once" in page
+    again = tree.build()
+    assert again.status == 0 and not again.jobs and len(server.requests()) - before == asked
+    report = tree.build("--report", "report.html")
+    assert report.status == 0
+    for file in tree.folder.rglob("*"):
+        assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
+    assert KEY not in told.told + build.told + again.told + report.told
+
+
+def test_how_a_model_is_asked_makes_nothing_stale_and_what_it_is_asked_does(server, tmp_path):
+    tree = hire(Tree.fresh(tmp_path / "tree"), server.url, check_when=False)
+    first = tree.build("--until", "assemble_dataset")
+    assert first.status == 0 and first.jobs["write_conversations"] == 2, first.told
+    hire(tree, server.url, check_when=False, concurrency=3, timeout=33, tries=2, budget=60)
+    build = tree.build("--until", "assemble_dataset")
+    assert build.status == 0 and not build.jobs["write_conversations"], build.told
+    before = len(server.requests())
+    tree.path("config/prompts/teacher/styles.txt").write_text("calm\n")
+    build = tree.build("--until", "assemble_dataset")
+    assert build.status == 0 and build.jobs["write_conversations"] == 2, build.told
+    assert len(server.requests()) - before == len(tree.conversations())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"budget": 0.0001}, "teacher.budget: $0.0001: tiny will cost about $"),
+        ({"model": "gpt-4.1-minni"}, "config/prices.yaml: no price for 'gpt-4.1-minni'"),
+        ({"base_url": "http://key@localhost/v1"}, "config: teacher.base_url"),
+        ({"api_key_env": "NOT_THERE"}, "teacher.api_key_env: NOT_THERE is not set"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_is_asked(server, tmp_path, change, says):
+    tree = hire(Tree.fresh(tmp_path / "tree"), server.url, **change)
+    before = len(server.requests())
+    build = tree.build()
+    assert build.status == 1 and "Traceback" not in build.told, build.told
+    assert any(line.startswith(says) for line in build.told.splitlines()), build.told
+    assert len(server.requests()) == before
+
+
+# -- kills ----------------------------------------------------------------------------------------------------------
+
+SHARDS_AT_ONCE = """
+import json, subprocess, sys
+jobs = [subprocess.Popen([sys.executable, "-c", '''
+import json, sys
+from pathlib import Path
+from subterra.converse import write_shard
+work, settings, out = sys.argv[1:]
+work, settings = json.loads(Path(work).read_text()), json.loads(settings)
+write_shard(work, ".cache", out + ".parquet", out + ".json", settings)
+''', shard, sys.argv[1], shard + ".out"]) for shard in sys.argv[2:]]
+sys.exit(max(job.wait() for job in jobs))
+"""
+
+
+def start(tree: Tree, settings: str, shards: list[Path]) -> subprocess.Popen:
+    """Start jobs that write shards side by side, as one process group."""
+    return subprocess.Popen(
+        [sys.executable, "-c", SHARDS_AT_ONCE, settings, *map(str, shards)],
+        cwd=tree.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture
+def planned(server, tmp_path):
+    """(tree with two shards of work, settings as JSON)."""
+    tree = hire(Tree.fresh(tmp_path / "tree"), server.url, concurrency=4)
+    # Each customer is another, so that no two conversations ask the same.
+    tree.path("config/prompts/teacher/styles.txt").write_text("\n".join(f"customer {n}" for n in range(100_000)))
+    build = tree.build("--until", "estimate_cost")
+    assert build.status == 0, build.told
+    shipped = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["teacher"]
+    settings = shipped | yaml.safe_load(tree.path("tiny.yaml").read_text())["teacher"]
+    return tree, json.dumps(settings), sorted(tree.folder.glob("results/tiny/shards/*.json"))
+
+
+def test_killed_at_twenty_moments_no_answered_request_is_asked_again(server, planned):
+    tree, settings, shards = planned
+    before, moments = len(server.requests()), random.Random(7)
+    kills = []
+    for _ in range(20):
+        seen = len(server.requests())
+        job = start(tree, settings, shards)
+        goal = seen + moments.randrange(1, 7)
+        while len(server.requests()) < goal and job.poll() is None:
+            time.sleep(0.002)
+        time.sleep(moments.random() * 0.03)
+        kills.append(time.time())
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+    assert start(tree, settings, shards).wait() == 0
+    asked: dict[int, float] = {}
+    for one in server.requests()[before:]:
+        answered = asked.get(one["body"])
+        if answered is not None:
+            assert any(kill - GRACE < answered for kill in kills if kill < one["received"] + 5), one
+        if one["answered"]:
+            asked[one["body"]] = one["answered"]
+    rows = [row for shard in shards for row in read_table(f"{shard}.out.parquet")]
+    assert len(asked) == 2 * len(rows) and len(rows) > 50
+    assert len(tree.answers()) == len(list(tree.cache.glob("answers/*/*.json"))), "nothing is torn"
+
+
+def test_two_jobs_that_ask_the_same_at_once_ask_once(server, planned):
+    tree, settings, shards = planned
+    before = len(server.requests())
+    jobs = [start(tree, settings, shards) for _ in range(2)]
+    assert [job.wait() for job in jobs] == [0, 0]
+    rows = [row for shard in shards for row in read_table(f"{shard}.out.parquet")]
+    assert len(server.requests()) - before == 2 * len(rows)
+
+
+# -- a model of ours as the teacher --------------------------------------------------------------------------------
+
+TALK = """\
+title: Small talk
+system: You like to talk.
+start: greet
+nodes:
+  greet: {role: agent, prompt: Say hello., next: reply}
+  reply: {role: user, prompt: Say something., next: farewell}
+  farewell: {role: end, prompt: Say goodbye., outcome: done}
+"""
+
+
+def test_the_whole_line_with_llama_cpps_server_on_a_model_of_ours_as_the_teacher(built, tmp_path):
+    model = built.path("results/tiny/gguf/q8_0.gguf")
+    port = random.randrange(20_000, 60_000)
+    command = [sys.executable, "-m", "llama_cpp.server", "--model", model, "--model_alias", MODEL, "--n_ctx", "4096"]
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen([*map(str, command), "--port", str(port)], stdout=log, stderr=log)
+    try:
+        give_up = time.monotonic() + 60
+        while "Uvicorn running" not in (tmp_path / "server.log").read_text():
+            assert server.poll() is None and time.monotonic() < give_up, (tmp_path / "server.log").read_text()
+            time.sleep(0.1)
+        tree = Tree.fresh(tmp_path / "tree")
+        tree.path("specs/tiny.yaml").write_text(TALK)
+        tree.configure("conversations", train=12, valid=2, known=2)
+        hire(
+            tree,
+            f"http://127.0.0.1:{port}/v1",
+            api_key_env="",
+            mode="turn",
+            json="none",
+            parameters={"max_tokens": 24, "temperature": 1.2},
+            concurrency=1,
+            max_failures=1,
+            check_when=False,
+        )
+        build = tree.build()
+        assert build.status == 0, build.told
+        assert len(tree.conversations()) > 5 and tree.path("results/tiny/report.html").is_file()
+    finally:
+        server.kill()
+        server.wait()
