@@ -6,13 +6,10 @@ Each takes the sample's random source and returns {system, turns} as dialogues d
 
 import random
 from collections.abc import Callable
-from functools import cache
-
-import yaml
 
 from subterra.pretraining import words
 from subterra.pretraining.dialogues import paraphrases, utterance
-from subterra.pretraining.procedures import HERE, acts, topics
+from subterra.pretraining.procedures import acts, topics
 from subterra.pretraining.talk import key, tagged
 
 Lines = list[tuple[str, str]]
@@ -27,8 +24,8 @@ ACTS = tuple(acts())
 
 
 def value(rng: random.Random) -> str:
-    """Return a value of any kind."""
-    return words.MAKERS[rng.choice(tuple(words.MAKERS))](rng)
+    """Return a value of any kind, everyday words in unheard combinations most often."""
+    return words.thing(rng) if rng.random() < 0.25 else words.MAKERS[rng.choice(tuple(words.MAKERS))](rng)
 
 
 def nouns() -> list[str]:
@@ -143,7 +140,7 @@ def belong(rng: random.Random) -> dict:
     """Words of everyday life: which belong together, and what do they share?"""
     lines: Lines = []
     for _ in range(rng.randint(3, 8)):
-        (shared, members), (other, strangers) = rng.sample(concepts(), 2)
+        (shared, members), (other, strangers) = rng.sample(words.concepts(), 2)
         one, two, three = rng.sample(members, 3)
         odd = rng.choice(strangers)
         chosen = rng.sample([one, odd, rng.choice(strangers)], 3)
@@ -162,13 +159,6 @@ def belong(rng: random.Random) -> dict:
             )
         )
     return _chat(rng.choice(("You know words.", "", "Which words belong together?")), lines)
-
-
-@cache
-def concepts() -> list[tuple[str, list[str]]]:
-    """Return groups of words that belong together: (what they share, the words)."""
-    sections = yaml.safe_load((HERE / "concepts.yaml").read_text(encoding="utf-8"))
-    return [group for groups in sections.values() for group in groups.items()]
 
 
 def call(rng: random.Random) -> dict:

@@ -168,6 +168,11 @@ PLANS = (
 )  # fmt: skip
 
 
+# Slots that fit anywhere, filled with everyday words in unheard combinations; and the share of slots that they replace.
+THINGS = ("device", "occasion", "item", "paper", "spot", "cause", "contact")
+THING = 0.35
+
+
 @dataclass(frozen=True)
 class Procedure:
     """One procedure. `ways` names the move after each act in each hub; `words` fill the phrasings."""
@@ -223,6 +228,8 @@ def random_procedure(rng: random.Random) -> Procedure:
         for hub in ("choice", "final"):
             del ways[hub]["redo_details"]
     slots = rng.sample(topic["slots"], min(len(topic["slots"]), rng.choice((2, 3, 3, 4, 4, 5))))
+    things = rng.sample(THINGS, len(slots))
+    slots = [thing if rng.random() < THING else slot for slot, thing in zip(slots, things, strict=True)]
     if "money" not in slots:
         del ways["intake"]["impossible"]
     thing = rng.choice(topic["thing"])

@@ -5,6 +5,10 @@ All come from rules and short lists written here; every maker takes the dialogue
 
 import random
 import string
+from functools import cache
+from pathlib import Path
+
+import yaml
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -202,6 +206,30 @@ def product(rng: random.Random) -> str:
     )
 
 
+@cache
+def concepts() -> list[tuple[str, list[str]]]:
+    """Return groups of everyday words that belong together: (what they share, the words)."""
+    sections = yaml.safe_load(Path(__file__).with_name("concepts.yaml").read_text(encoding="utf-8"))
+    return [group for groups in sections.values() for group in groups.items()]
+
+
+@cache
+def everyday() -> tuple[str, ...]:
+    """Return the single words among them."""
+    return tuple(sorted({word for _, members in concepts() for word in members if word.isalpha() and len(word) > 2}))
+
+
+def thing(rng: random.Random) -> str:
+    """Return a thing, an event or somebody in one to three everyday words, in a combination that is hardly one."""
+    kind = rng.random()
+    if kind < 0.12:
+        return f"{pseudo_word(rng).capitalize()} {rng.choice(everyday())}"
+    if kind < 0.2:
+        return f"{pseudo_word(rng)} {rng.choice(everyday())}"
+    found = " ".join(rng.choice(everyday()) for _ in range(rng.choice((1, 2, 2, 2, 2, 3))))
+    return rng.choice(("", "", "a ", "the ", "the ", "my ")) + found
+
+
 def title(rng: random.Random) -> str:
     """Return a name of two or three invented words, or of an adjective and one."""
     adjective = rng.choice(
@@ -215,4 +243,5 @@ MAKERS = {
     "place": place, "brand": brand, "person": person, "date": date, "time": time, "amount": amount, "code": code,
     "party": party, "address": address, "phone": phone, "mail": mail, "duration": duration, "quantity": quantity,
     "size": size, "colour": colour, "product": product, "title": title,
+    "thing": thing,
 }  # fmt: skip
