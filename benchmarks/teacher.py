@@ -63,7 +63,8 @@ def speed(folder: Path, delay: float, concurrency: int) -> None:
             with Server(folder / f"server-{mode}-{jobs}", delay=delay) as server:
                 settings = config(base_url=server.url, model=MODEL, api_key_env="TEACHER_KEY", mode=mode)
                 settings["teacher"] |= {"concurrency": concurrency, "check_when": False}
-                some = {"shards": jobs, "conversations": settings["conversations"] | {"train": 500}}
+                few = dict.fromkeys(settings["conversations"], 8) | {"train": 200}
+                some = {"shards": jobs, "conversations": few}
                 work = planned("travel_booking", folder / f"{mode}-{jobs}", settings, **some)
                 began = time.monotonic()
                 running = [_job(folder, file, settings["teacher"], f"{mode}-{jobs}-cache") for file in work]
@@ -115,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("speed", "cost"))
     parser.add_argument("--delay", type=float, default=0.5, help="seconds to an answer")
-    parser.add_argument("--concurrency", type=int, default=16)
+    parser.add_argument("--concurrency", type=int, default=32)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if asked.what == "speed":

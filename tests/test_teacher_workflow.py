@@ -1,17 +1,21 @@
 """A model as the teacher in the real workflow: its cost is told first, nothing paid for is lost, no key is written."""
 
+import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from endpoint_server import KEY, MODEL, Server
+from subterra.ledger import Ledger
 from subterra.records import read_table
 from test_workflow import built as built
 from workflow_copy import ROOT, Tree
@@ -48,14 +52,32 @@ def server(tmp_path_factory):
         yield running
 
 
+@contextlib.contextmanager
+def command_lines():
+    """Collect the command lines of all processes that run meanwhile."""
+    found, over = set(), threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            found.update(" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"]))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    yield found
+    over.set()
+    looking.join()
+
+
 def test_the_line_runs_with_a_model_as_its_teacher_and_the_key_is_in_no_file(server, tmp_path):
     tree = hire(Tree.fresh(tmp_path / "tree"), server.url)
     before = len(server.requests())
     told = tree.build("estimate")
     assert told.status == 0 and "about $" in told.told, told.told
     assert len(server.requests()) == before, "an estimate asks nothing"
-    build = tree.build()
+    with command_lines() as lines:
+        build = tree.build()
     assert build.status == 0, build.told
+    assert any("write_conversations" in line for line in lines) and not any(KEY in line for line in lines)
     asked = len(server.requests()) - before
     conversations = tree.conversations()
     assert asked == 2 * len(conversations), "one request for a conversation, one to read its customer"
@@ -132,8 +154,13 @@ def start(tree: Tree, settings: str, shards: list[Path]) -> subprocess.Popen:
 
 @pytest.fixture
 def planned(server, tmp_path):
-    """(tree with two shards of work, settings as JSON)."""
-    tree = hire(Tree.fresh(tmp_path / "tree"), server.url, concurrency=4)
+    """(tree with two shards of work, settings as JSON, the shards)."""
+    return plan(server, tmp_path)
+
+
+def plan(server: Server, tmp_path: Path, **teacher) -> tuple[Tree, str, list[Path]]:
+    """Plan two shards of the tiny agent for a teacher at a server."""
+    tree = hire(Tree.fresh(tmp_path / "tree"), server.url, **({"concurrency": 4} | teacher))
     # Each customer is another, so that no two conversations ask the same.
     tree.path("config/prompts/teacher/styles.txt").write_text("\n".join(f"customer {n}" for n in range(100_000)))
     build = tree.build("--until", "estimate_cost")
@@ -168,6 +195,35 @@ def test_killed_at_twenty_moments_no_answered_request_is_asked_again(server, pla
     rows = [row for shard in shards for row in read_table(f"{shard}.out.parquet")]
     assert len(asked) == 2 * len(rows) and len(rows) > 50
     assert len(tree.answers()) == len(list(tree.cache.glob("answers/*/*.json"))), "nothing is torn"
+
+
+def test_a_batch_that_was_sent_by_a_killed_run_is_collected_and_not_paid_again(tmp_path):
+    with Server(tmp_path / "server", batch_delay=4) as slow:
+        tree, settings, shards = plan(slow, tmp_path, batch=True, batch_poll=0.1, check_when=False)
+        job = start(tree, settings, shards)
+        sent = tree.cache / "batches"
+        while sum('"batch": "batch_' in file.read_text() for file in sent.glob("*.json")) < 2:
+            assert job.poll() is None
+            time.sleep(0.05)
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+        assert not slow.requests() and not tree.answers()
+        assert start(tree, settings, shards).wait() == 0
+        rows = [row for shard in shards for row in read_table(f"{shard}.out.parquet")]
+        assert len(slow.requests()) == len(rows) == len(tree.answers())
+        assert not list(sent.glob("*.json"))
+        with Ledger(tree.cache) as ledger:
+            totals = ledger.totals()
+        assert totals.keys() == {"answered"} and totals["answered"]["requests"] == len(rows), totals
+
+
+def test_several_jobs_keep_one_pace(tmp_path):
+    with Server(tmp_path / "server", rpm=1_200) as strict:  # 20 a second
+        tree, settings, shards = plan(strict, tmp_path, requests_a_minute=900, check_when=False)
+        assert start(tree, settings, shards).wait() == 0
+        asked = strict.requests()
+    assert not any(one["fault"] for one in asked), "none came too fast"
+    assert asked[-1]["received"] - asked[0]["received"] > 0.9 * (len(asked) - 1) / 15
 
 
 def test_two_jobs_that_ask_the_same_at_once_ask_once(server, planned):

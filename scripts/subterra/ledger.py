@@ -198,12 +198,23 @@ class Ledger:
         return self._rows.execute(query, values).fetchone()[0]
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write all that is done inside to the disk at once. Each part of it is still whole or not at all."""
+        with self._whole():
+            yield
+
+    @contextmanager
     def _whole(self) -> Iterator[None]:
         """Run the statements inside all or none, alone in the file."""
-        self._rows.execute("begin immediate")
+        inside = self._rows.in_transaction
+        self._rows.execute("savepoint part" if inside else "begin immediate")
         try:
             yield
         except BaseException:
-            self._rows.execute("rollback")
+            self._rows.execute("rollback to part" if inside else "rollback")
             raise
-        self._rows.execute("commit")
+        finally:
+            if inside:
+                self._rows.execute("release part")
+        if not inside:
+            self._rows.execute("commit")

@@ -112,7 +112,7 @@ class Model:
 
 
 class Books:
-    """The cache and the ledger of a folder, and how an answer is entered into both."""
+    """The cache and the ledger of a folder, and what an answer costs."""
 
     def __init__(self, model: Model, cache: Cache, ledger: Ledger):
         self.model, self.cache, self.ledger = model, cache, ledger
@@ -125,13 +125,12 @@ class Books:
             return None
         return Answer(found["text"], found["finish"], Usage(*found["usage"]), found["dollars"], cached=True)
 
-    def enter(self, key: str, row: int, completion: Mapping, in_batch: bool = False) -> Answer:
-        """Keep the answer of a completion (as the protocol has it), settle what it cost, and return it."""
+    def keep(self, key: str, completion: Mapping, in_batch: bool = False) -> Answer:
+        """Keep the answer of a completion (as the protocol has it), and return it."""
         answer = answer_of(completion, self.price, in_batch)
         usage = [answer.usage.tokens_in, answer.usage.tokens_cached, answer.usage.tokens_out]
         told = {"text": answer.text, "finish": answer.finish, "usage": usage, "dollars": answer.dollars}
         self.cache.keep(key, told)
-        self.ledger.settle(row, "answered", answer.usage, answer.dollars)
         return answer
 
     def at_most(self, body: Mapping, in_batch: bool = False) -> float:

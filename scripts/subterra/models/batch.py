@@ -94,7 +94,7 @@ class Batch(Endpoint):
         rows: dict[str, int] = {}
         for key, body in bodies.items():
             most = self.books.at_most(body, in_batch=True)
-            row = await self._write(self.books.ledger.reserve, key, purposes[key], self.model.name, most)
+            row = await self._clerk.write(self.books.ledger.reserve, key, purposes[key], self.model.name, most)
             if row is None:
                 await self._give_up(rows, "was never sent")
                 raise BudgetReached(
@@ -136,18 +136,18 @@ class Batch(Endpoint):
             for line in (await client.files.content(answers)).text.splitlines():
                 entry = json.loads(line)
                 key, row = entry["custom_id"], open_rows.pop(entry["custom_id"], None)
-                if row is not None and (reason := await self._entered(key, row, entry)):
+                if row is not None and (reason := await self._taken(key, row, entry)):
                     reasons[key] = reason
         await self._give_up(open_rows, f"the batch is {batch.status}")
         file.unlink()
         return reasons | dict.fromkeys(open_rows, f"the batch is {batch.status}")
 
-    async def _entered(self, key: str, row: int, entry: Mapping) -> str:
+    async def _taken(self, key: str, row: int, entry: Mapping) -> str:
         """Enter one line of a batch's answers; return why it is none, or ""."""
         answer = entry.get("response") or {}
         if answer.get("status_code") == 200:
             try:
-                await self._write(self.books.enter, key, row, answer["body"], True)
+                await self._entered(key, row, answer["body"], in_batch=True)
                 return ""
             except (KeyError, IndexError, TypeError):
                 pass
@@ -157,7 +157,7 @@ class Batch(Endpoint):
 
     async def _give_up(self, rows: Mapping[str, int], reason: str) -> None:
         for row in rows.values():
-            await self._write(self.books.ledger.settle, row, "failed", Usage(), 0.0, reason)
+            await self._clerk.write(self.books.ledger.settle, row, "failed", Usage(), 0.0, reason)
 
     async def _found(self, name: str) -> str | None:
         """Return the id of a batch that was sent by a run that was killed at that moment."""

@@ -6,19 +6,23 @@ Each request is written into the ledger before it goes out, and its answer is ke
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import openai
 
 from subterra.costs import Usage
+from subterra.errors import SubterraError
+from subterra.ledger import Ledger
 from subterra.models.asking import Answer, Books, NoUse, Unanswered
 from subterra.slots import Slots
 from subterra.text import digest
 
 AGAIN = 0.05  # seconds between two looks for what another job is asking, or for room in the budget
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds of backoff
+FILES = 8  # answers that are written to the disk at once
 PATIENT = 50  # times that a request may be told it comes too fast: that costs nothing
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 ALONE = ("context_length_exceeded", "content_filter", "content_policy_violation", "string_above_max_length")
@@ -36,6 +40,52 @@ class Failure:
     after: float | None = None
 
 
+class Clerk:
+    """Writes into the ledger beside the loop: what waits while it writes goes to the disk together."""
+
+    def __init__(self, ledger: Ledger):
+        self.ledger = ledger
+        self._waiting: list[tuple[Callable, tuple, asyncio.Future]] = []
+        self._writing: asyncio.Task | None = None
+        self._desk = ThreadPoolExecutor(1)
+
+    async def write(self, work: Callable, *values: Any) -> Any:
+        """Return what a method of the ledger returns for these values, once that is on the disk."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((work, values, future))
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write_all())
+        return await future
+
+    async def _write_all(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                found = await asyncio.get_running_loop().run_in_executor(self._desk, self._together, batch)
+            except Exception as problem:  # the disk is full, or the like: nobody may wait for ever
+                found = [(None, problem)] * len(batch)
+            for (*_, future), (result, problem) in zip(batch, found, strict=True):
+                if not future.done() and problem is not None:
+                    future.set_exception(problem)
+                elif not future.done():
+                    future.set_result(result)
+        self._writing = None
+
+    def _together(self, batch: list[tuple]) -> list[tuple]:
+        found = []
+        with self.ledger.together():
+            for work, values, _ in batch:
+                try:
+                    found.append((work(*values), None))
+                except SubterraError as problem:
+                    found.append((None, problem))
+        return found
+
+    def close(self) -> None:
+        """Let go of the thread."""
+        self._desk.shutdown()
+
+
 class Endpoint:
     """Answers requests over HTTP (see asking.Asker), as an asynchronous context."""
 
@@ -44,7 +94,8 @@ class Endpoint:
         folder = books.cache.folder / "slots" / digest(self.model.base_url, 8)
         self.slots = Slots(folder, self.model.concurrency)
         self._client: openai.AsyncOpenAI | None = None
-        self._desk = ThreadPoolExecutor(1)  # writes to the disk while the loop goes on
+        self._clerk = Clerk(books.ledger)
+        self._shelves = ThreadPoolExecutor(FILES)
 
     async def __aenter__(self) -> "Endpoint":
         return self
@@ -52,7 +103,8 @@ class Endpoint:
     async def __aexit__(self, *_exception) -> None:
         if self._client:
             await self._client.close()
-        self._desk.shutdown()
+        self._clerk.close()
+        self._shelves.shutdown()
 
     async def ask(self, messages: Sequence[Mapping], salt: str, purpose: str, as_json: bool = False) -> Answer:
         """Return the answer to messages, from the cache where it is there."""
@@ -76,34 +128,41 @@ class Endpoint:
             return kept
         client, ledger = self._connected(), self.books.ledger
         async with self.slots:
-            await asyncio.sleep(max(0.0, await self._write(ledger.turn) - time.time()))
+            await asyncio.sleep(max(0.0, await self._clerk.write(ledger.turn) - time.time()))
             if told := ledger.halted(self.model.endpoint):
                 raise NoUse(f"not asked: {told}")
             most = self.books.at_most(body)
-            while (row := await self._write(ledger.reserve, key, purpose, self.model.name, most)) is None:
+            while (row := await self._clerk.write(ledger.reserve, key, purpose, self.model.name, most)) is None:
                 await asyncio.sleep(AGAIN)
             if kept := self.books.kept(key):  # another job has just asked the same
-                await self._write(ledger.settle, row, "failed", Usage(), 0.0, "another job has asked it")
+                await self._clerk.write(ledger.settle, row, "failed", Usage(), 0.0, "another job has asked it")
                 return kept
             return await self._sent(client, key, row, body)
 
     async def _sent(self, client: openai.AsyncOpenAI, key: str, row: int, body: Mapping) -> Answer | Failure:
         try:
             completion = await client.chat.completions.create(**body)
-            return await self._write(self.books.enter, key, row, completion.model_dump())
+            return await self._entered(key, row, completion.model_dump())
         except openai.OpenAIError as problem:
             failure = self._failure(problem)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             failure = Failure("the endpoint does not answer as the protocol says", billed=True)
         state = "lost" if failure.billed else "failed"
-        await self._write(self.books.ledger.settle, row, state, Usage(), 0.0, failure.reason)
+        await self._clerk.write(self.books.ledger.settle, row, state, Usage(), 0.0, failure.reason)
         if failure.too_fast:
-            await self._write(self.books.ledger.pause, failure.after or FIRST_WAIT)
+            await self._clerk.write(self.books.ledger.pause, failure.after or FIRST_WAIT)
         return failure
+
+    async def _entered(self, key: str, row: int, completion: Mapping, in_batch: bool = False) -> Answer:
+        """Keep the answer of a completion, then settle what it cost."""
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(self._shelves, self.books.keep, key, completion, in_batch)
+        await self._clerk.write(self.books.ledger.settle, row, "answered", answer.usage, answer.dollars)
+        return answer
 
     async def _halt(self, reason: str) -> NoUse:
         """Tell the other jobs, and return what to raise: the whole reason in the first of them alone."""
-        first = await self._write(self.books.ledger.halt, self.model.endpoint, reason)
+        first = await self._clerk.write(self.books.ledger.halt, self.model.endpoint, reason)
         return NoUse(reason if first else f"not asked: {self.books.ledger.halted(self.model.endpoint)}")
 
     def _connected(self) -> openai.AsyncOpenAI:
@@ -112,9 +171,6 @@ class Endpoint:
                 api_key=self.model.api_key(), base_url=self.model.base_url, timeout=self.model.timeout, max_retries=0
             )
         return self._client
-
-    async def _write(self, work, *values):
-        return await asyncio.get_running_loop().run_in_executor(self._desk, work, *values)
 
     def _failure(self, problem: openai.OpenAIError) -> Failure:
         """Return what an error means. What a server says is shown without the key, and only where it helps."""
