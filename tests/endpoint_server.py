@@ -11,6 +11,7 @@ import math
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -31,7 +32,7 @@ WORDS = [first + last for first in BEGINNINGS for last in ("ning", "mer", "ter",
 
 def told_lines(text: str) -> list[dict]:
     """Return the turns in a prompt: one JSON object a line."""
-    return [json.loads(line) for line in text.splitlines() if line.startswith('{"turn":')]
+    return [json.loads(line) for line in text.split("\n") if line.startswith('{"turn":')]
 
 
 def words_of(turn: dict, rng: random.Random, fault: str = "") -> str:
@@ -243,7 +244,7 @@ class Protocol:
 
     async def upload(self, request):
         raw = (await request.body()).decode()
-        content = "\n".join(line for line in raw.splitlines() if line.startswith("{"))
+        content = "\n".join(line for line in raw.split("\n") if line.startswith("{"))
         name = f"file-{len(self.files) + 1}"
         self.files[name] = content
         told = {"id": name, "object": "file", "bytes": len(content), "created_at": 0, "filename": f"{name}.jsonl"}
@@ -257,7 +258,7 @@ class Protocol:
     async def create(self, request):
         asked = await request.json()
         name = f"batch_{len(self.batches) + 1}"
-        total = len(self.files[asked["input_file_id"]].splitlines())
+        total = len(self.files[asked["input_file_id"]].split("\n"))
         self.batches[name] = asked | {
             "id": name,
             "object": "batch",
@@ -278,7 +279,7 @@ class Protocol:
 
     def _complete(self, batch: dict) -> None:
         good, bad = [], []
-        for line in self.files[batch["input_file_id"]].splitlines():
+        for line in self.files[batch["input_file_id"]].split("\n"):
             one = json.loads(line)
             entry = self.books.enter(one["body"])
             failed = entry["fault"] in ERRORS
@@ -400,9 +401,11 @@ def serve() -> None:
         port=asked.port,
         log_level="critical",
     )
-    socket = config.bind_socket()
-    socket.listen(2048)
-    print(f"http://127.0.0.1:{socket.getsockname()[1]}", flush=True)
+    listening = config.bind_socket()
+    # Else an answer on a connection that was used before waits 40 ms for an acknowledgement.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listening.listen(2048)
+    print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
 
     def watch() -> None:
         while os.getppid() == asked.parent:
@@ -411,7 +414,7 @@ def serve() -> None:
 
     if asked.parent:
         threading.Thread(target=watch, daemon=True).start()
-    uvicorn.Server(config).run(sockets=[socket])
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ class _Shard:
         async with free:
             if self.asker.reason:
                 return
-            writing = self.teacher.begin(name, steps, values, seed, twin)
+            writing = self.teacher.begin(f"{self.work['agent']} {name}", steps, values, seed, twin)
             self.all.append(writing)
             try:
                 await self.teacher.write(writing)

@@ -18,7 +18,7 @@ from subterra.quality import faults_of, kind
 from subterra.script import Turn, script
 from subterra.text import fraction, readable
 
-FENCE = re.compile(r"^\s*```(?:json)?\s*|\s*```\s*$")
+OBJECT = re.compile(r"\{.*\}", re.DOTALL)  # models like to put words around it
 OPEN = "none"  # the choice of a reader whom the words leave in doubt
 CUT = {
     "length": "the answer is cut off: raise max_tokens in teacher.parameters",
@@ -131,15 +131,15 @@ class ModelTeacher:
         if answer.finish in CUT:
             return self._note(writing, CUT[answer.finish])
         try:
-            entries = json.loads(FENCE.sub("", answer.text))["turns"]
-            told = {entry["turn"]: (entry["speaker"], entry["text"]) for entry in entries}
+            entries = _object(answer.text)["turns"]
+            told = {int(entry["turn"]): (str(entry["speaker"]).lower(), str(entry["text"])) for entry in entries}
         except (ValueError, KeyError, TypeError):
             return self._note(writing, "the answer is not the JSON that was asked for")
         if len(entries) != len(expected) or told.keys() != {turn.number for turn in expected}:
             return self._note(writing, "the answer has other turns than were asked for")
         if any(told[turn.number][0] != turn.speaker for turn in expected):
             return self._note(writing, "the answer has other speakers than were asked for")
-        return {number: str(text).strip() for number, (_, text) in told.items()}
+        return {number: text.strip() for number, (_, text) in told.items()}
 
     # -- turn by turn ----------------------------------------------------------------------------------------------
 
@@ -217,8 +217,8 @@ class ModelTeacher:
         prompt = self.prompts.write("check", lines=lines, turn=next(iter(hubs)))
         answer = await self._ask(writing, [{"role": "user", "content": prompt}], 0, as_json=True)
         try:
-            entries = json.loads(FENCE.sub("", answer.text))["answers"]
-            chosen = {entry["turn"]: choices[entry["turn"]].get(entry["choice"], "") for entry in entries}
+            entries = _object(answer.text)["answers"]
+            chosen = {int(one["turn"]): choices[int(one["turn"])].get(one["choice"], "") for one in entries}
         except (ValueError, KeyError, TypeError):
             self._note(writing, "the reader's answer is not the JSON that was asked for")
             return {}
@@ -244,6 +244,12 @@ class ModelTeacher:
     def _unfit(self, writing: Writing, wrong: Faults) -> Unfit:
         faults = [fault for found in wrong.values() for fault in found]
         return Unfit(kind(faults[0]) if faults else next(reversed(writing.faults), "no answer fits"))
+
+
+def _object(text: str) -> dict:
+    """Return the JSON object in an answer. Raises ValueError where there is none."""
+    found = OBJECT.search(text)
+    return json.loads(found.group() if found else text)
 
 
 def _as_json(writing: Writing) -> str:

@@ -133,7 +133,7 @@ class Batch(Endpoint):
             await asyncio.sleep(self.model.batch_poll)
         reasons, open_rows = {}, dict(told["rows"])
         for answers in filter(None, (batch.output_file_id, batch.error_file_id)):
-            for line in (await client.files.content(answers)).text.splitlines():
+            for line in filter(None, (await client.files.content(answers)).text.split("\n")):
                 entry = json.loads(line)
                 key, row = entry["custom_id"], open_rows.pop(entry["custom_id"], None)
                 if row is not None and (reason := await self._taken(key, row, entry)):

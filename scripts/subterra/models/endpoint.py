@@ -126,7 +126,11 @@ class Endpoint:
         """Return the kept answer, or send the request once."""
         if kept := self.books.kept(key):
             return kept
-        client, ledger = self._connected(), self.books.ledger
+        ledger = self.books.ledger
+        try:
+            client = self._connected()
+        except NoUse as reason:
+            raise await self._halt(str(reason)) from None
         async with self.slots:
             await asyncio.sleep(max(0.0, await self._clerk.write(ledger.turn) - time.time()))
             if told := ledger.halted(self.model.endpoint):
