@@ -400,6 +400,7 @@ def serve() -> None:
         host="127.0.0.1",
         port=asked.port,
         log_level="critical",
+        timeout_keep_alive=600,
     )
     listening = config.bind_socket()
     # Else an answer on a connection that was used before waits 40 ms for an acknowledgement.

@@ -273,7 +273,7 @@ def test_batches_cost_half_and_are_collected_by_a_later_run(desk):
 
 
 def test_lines_of_a_batch_that_fail_go_into_the_next(desk):
-    toy = desk(batch=True)
+    toy = desk(batch=True, tries=15)
     toy.server.fail(http_500=0.4)
     assert len(toy.write()) == len(toy.work["conversations"])
 
