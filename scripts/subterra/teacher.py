@@ -205,7 +205,10 @@ class ModelTeacher:
         return wrong
 
     async def _not_plain(self, writing: Writing) -> Faults:
-        """Let the model say, from the customer's words alone, which way was meant; return the turns it gets wrong."""
+        """Let the model say, from the customer's words alone, which way was meant; return the turns it gets wrong.
+
+        Where it never answers as it was asked to, nothing is held against the words.
+        """
         hubs = {turn.number: turn for turn in writing.spoken if len(set(turn.choices)) > 1}
         if not hubs:
             return {}
@@ -215,18 +218,20 @@ class ModelTeacher:
             for number, given in choices.items()
         ]
         prompt = self.prompts.write("check", lines=lines, turn=next(iter(hubs)))
-        answer = await self._ask(writing, [{"role": "user", "content": prompt}], 0, as_json=True)
-        try:
-            entries = _object(answer.text)["answers"]
-            chosen = {int(one["turn"]): choices[int(one["turn"])].get(one["choice"], "") for one in entries}
-        except (ValueError, KeyError, TypeError):
-            self._note(writing, "the reader's answer is not the JSON that was asked for")
-            return {}
-        return {
-            number: [f"does not make plain that {turn.shows[-1]}"]
-            for number, turn in hubs.items()
-            if chosen.get(number) not in turn.shows
-        }
+        for trial in range(self.settings["rewrites"] + 1):
+            answer = await self._ask(writing, [{"role": "user", "content": prompt}], trial, as_json=True)
+            try:
+                entries = _object(answer.text)["answers"]
+                chosen = {int(one["turn"]): choices[int(one["turn"])].get(one["choice"], "") for one in entries}
+            except (ValueError, KeyError, TypeError):
+                self._note(writing, "the reader's answer is not the JSON that was asked for")
+                continue
+            return {
+                number: [f"does not make plain that {turn.shows[-1]}"]
+                for number, turn in hubs.items()
+                if chosen.get(number) not in turn.shows
+            }
+        return {}
 
     def _mend(self, writing: Writing, wrong: Faults, one: bool) -> dict:
         turns = [turn for turn in writing.spoken if turn.number in wrong]
