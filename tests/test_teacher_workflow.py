@@ -14,31 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from endpoint_server import KEY, MODEL, Server
+from endpoint_server import KEY, Server
 from subterra.ledger import Ledger
 from subterra.records import read_table
-from test_workflow import built as built
 from workflow_copy import ROOT, Tree
 
-PRICES = f"models:\n  {MODEL}: {{input: 1, cached_input: 0.25, output: 4, batch: 0.5}}\n"
 GRACE = 0.25  # seconds in which an answer may still be on its way to the disk
-
-
-def hire(tree: Tree, url: str, **more) -> Tree:
-    """Let a tree's conversations be written by a model behind an endpoint."""
-    settings = yaml.safe_load(tree.path("tiny.yaml").read_text())
-    settings["teacher"] = {
-        "backend": "openai",
-        "base_url": url,
-        "model": MODEL,
-        "api_key_env": "TEACHER_KEY",
-        "parameters": {"max_tokens": 900},
-        "concurrency": 8,
-        "budget": 50,
-    } | more
-    tree.path("tiny.yaml").write_text(yaml.safe_dump(settings))
-    tree.path("config/prices.yaml").write_text(PRICES)
-    return tree
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +50,7 @@ def command_lines():
 
 
 def test_the_line_runs_with_a_model_as_its_teacher_and_the_key_is_in_no_file(server, tmp_path):
-    tree = hire(Tree.fresh(tmp_path / "tree"), server.url)
+    tree = Tree.fresh(tmp_path / "tree").hire(server.url)
     before = len(server.requests())
     told = tree.build("estimate")
     assert told.status == 0 and "about $" in told.told, told.told
@@ -93,10 +74,10 @@ def test_the_line_runs_with_a_model_as_its_teacher_and_the_key_is_in_no_file(ser
 
 
 def test_how_a_model_is_asked_makes_nothing_stale_and_what_it_is_asked_does(server, tmp_path):
-    tree = hire(Tree.fresh(tmp_path / "tree"), server.url, check_when=False)
+    tree = Tree.fresh(tmp_path / "tree").hire(server.url, check_when=False)
     first = tree.build("--until", "assemble_dataset")
     assert first.status == 0 and first.jobs["write_conversations"] == 2, first.told
-    hire(tree, server.url, check_when=False, concurrency=3, timeout=33, tries=2, budget=60)
+    tree.hire(server.url, check_when=False, concurrency=3, timeout=33, tries=2, budget=60)
     build = tree.build("--until", "assemble_dataset")
     assert build.status == 0 and not build.jobs["write_conversations"], build.told
     before = len(server.requests())
@@ -116,7 +97,7 @@ def test_how_a_model_is_asked_makes_nothing_stale_and_what_it_is_asked_does(serv
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_asked(server, tmp_path, change, says):
-    tree = hire(Tree.fresh(tmp_path / "tree"), server.url, **change)
+    tree = Tree.fresh(tmp_path / "tree").hire(server.url, **change)
     before = len(server.requests())
     build = tree.build()
     assert build.status == 1 and "Traceback" not in build.told, build.told
@@ -160,7 +141,7 @@ def planned(server, tmp_path):
 
 def plan(server: Server, tmp_path: Path, **teacher) -> tuple[Tree, str, list[Path]]:
     """Plan two shards of the tiny agent for a teacher at a server."""
-    tree = hire(Tree.fresh(tmp_path / "tree"), server.url, **({"concurrency": 4} | teacher))
+    tree = Tree.fresh(tmp_path / "tree").hire(server.url, **({"concurrency": 4} | teacher))
     # Each customer is another, so that no two conversations ask the same.
     tree.path("config/prompts/teacher/styles.txt").write_text("\n".join(f"customer {n}" for n in range(100_000)))
     build = tree.build("--until", "estimate_cost")
@@ -235,49 +216,3 @@ def test_two_jobs_that_ask_the_same_at_once_ask_once(server, planned):
     assert [job.wait() for job in jobs] == [0, 0]
     rows = [row for shard in shards for row in read_table(f"{shard}.out.parquet")]
     assert len(server.requests()) - before == 2 * len(rows)
-
-
-# -- a model of ours as the teacher --------------------------------------------------------------------------------
-
-TALK = """\
-title: Small talk
-system: You like to talk.
-start: greet
-nodes:
-  greet: {role: agent, prompt: Say hello., next: reply}
-  reply: {role: user, prompt: Say something., next: farewell}
-  farewell: {role: end, prompt: Say goodbye., outcome: done}
-"""
-
-
-def test_the_whole_line_with_llama_cpps_server_on_a_model_of_ours_as_the_teacher(built, tmp_path):
-    model = built.path("results/tiny/gguf/q8_0.gguf")
-    port = random.randrange(20_000, 60_000)
-    command = [sys.executable, "-m", "llama_cpp.server", "--model", model, "--model_alias", MODEL, "--n_ctx", "4096"]
-    with (tmp_path / "server.log").open("w") as log:
-        server = subprocess.Popen([*map(str, command), "--port", str(port)], stdout=log, stderr=log)
-    try:
-        give_up = time.monotonic() + 60
-        while "Uvicorn running" not in (tmp_path / "server.log").read_text():
-            assert server.poll() is None and time.monotonic() < give_up, (tmp_path / "server.log").read_text()
-            time.sleep(0.1)
-        tree = Tree.fresh(tmp_path / "tree")
-        tree.path("specs/tiny.yaml").write_text(TALK)
-        tree.configure("conversations", train=12, valid=2, known=2)
-        hire(
-            tree,
-            f"http://127.0.0.1:{port}/v1",
-            api_key_env="",
-            mode="turn",
-            json="none",
-            parameters={"max_tokens": 24, "temperature": 1.2},
-            concurrency=1,
-            max_failures=1,
-            check_when=False,
-        )
-        build = tree.build()
-        assert build.status == 0, build.told
-        assert len(tree.conversations()) > 5 and tree.path("results/tiny/report.html").is_file()
-    finally:
-        server.kill()
-        server.wait()

@@ -1,9 +1,14 @@
 """What an edit, a failure or a kill makes the workflow do: the real Snakefile on a tiny agent, in a temporary copy."""
 
+import random
+import subprocess
+import sys
+import time
 from collections import Counter
 
 import pytest
 import yaml
+from endpoint_server import MODEL
 from subterra.cache import times_asked
 from workflow_copy import Tree
 
@@ -225,6 +230,51 @@ def test_killed_in_mid_training_it_goes_on_from_the_last_checkpoint(tree):
     assert build.jobs["train_model"] == build.jobs["build_report"] == 1
     assert "training goes on from step" in tree.path("logs/tiny/train.log").read_text()
     assert not build.asked and not tree.read(".cache/training/*/*/*")
+
+
+# -- a model of ours as the teacher --------------------------------------------------------------------------------
+
+TALK = """\
+title: Small talk
+system: You like to talk.
+start: greet
+nodes:
+  greet: {role: agent, prompt: Say hello., next: reply}
+  reply: {role: user, prompt: Say something., next: farewell}
+  farewell: {role: end, prompt: Say goodbye., outcome: done}
+"""
+
+
+def test_the_whole_line_with_llama_cpps_server_on_a_model_of_ours_as_the_teacher(built, tmp_path):
+    model = built.path("results/tiny/gguf/q8_0.gguf")
+    port = random.randrange(20_000, 60_000)
+    command = [sys.executable, "-m", "llama_cpp.server", "--model", model, "--model_alias", MODEL, "--n_ctx", "4096"]
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen([*map(str, command), "--port", str(port)], stdout=log, stderr=log)
+    try:
+        give_up = time.monotonic() + 60
+        while "Uvicorn running" not in (tmp_path / "server.log").read_text():
+            assert server.poll() is None and time.monotonic() < give_up, (tmp_path / "server.log").read_text()
+            time.sleep(0.1)
+        tree = Tree.fresh(tmp_path / "tree")
+        tree.path("specs/tiny.yaml").write_text(TALK)
+        tree.configure("conversations", train=12, valid=2, known=2)
+        tree.hire(
+            f"http://127.0.0.1:{port}/v1",
+            api_key_env="",
+            mode="turn",
+            json="none",
+            parameters={"max_tokens": 24, "temperature": 1.2},
+            concurrency=1,
+            max_failures=1,
+            check_when=False,
+        )
+        build = tree.build()
+        assert build.status == 0, build.told
+        assert len(tree.conversations()) > 5 and tree.path("results/tiny/report.html").is_file()
+    finally:
+        server.kill()
+        server.wait()
 
 
 def _unlock(tree) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from endpoint_server import MODEL
 from subterra.cache import Cache, times_asked
 from subterra.records import read_table
 from toy_spec import TOY
@@ -97,6 +98,23 @@ class Tree:
         settings = yaml.safe_load(self.path("tiny.yaml").read_text())
         settings[section] |= values
         self.path("tiny.yaml").write_text(yaml.safe_dump(settings))
+
+    def hire(self, url: str, **more) -> "Tree":
+        """Let the conversations be written by a model behind an endpoint."""
+        settings = yaml.safe_load(self.path("tiny.yaml").read_text())
+        settings["teacher"] = {
+            "backend": "openai",
+            "base_url": url,
+            "model": MODEL,
+            "api_key_env": "TEACHER_KEY",
+            "parameters": {"max_tokens": 900},
+            "concurrency": 8,
+            "budget": 50,
+        } | more
+        self.path("tiny.yaml").write_text(yaml.safe_dump(settings))
+        prices = {MODEL: {"input": 1, "cached_input": 0.25, "output": 4, "batch": 0.5}}
+        self.path("config/prices.yaml").write_text(yaml.safe_dump({"models": prices}))
+        return self
 
     def start(self, *arguments: str) -> subprocess.Popen:
         """Start snakemake in a process group of its own; it is read through its pipes."""
