@@ -19,7 +19,7 @@ rule write_conversations:
         "../envs/subterra.yaml"
     threads: 0 if ASKS_A_MODEL else 1  # it waits for answers: others may have its core
     resources:
-        asking=int(ASKS_A_MODEL),
+        asking=int(ASKS_A_MODEL and not config["teacher"]["batch"]),  # batches take a day: all at once
     params:
         estimate="results/{agent}/estimate.json" if ASKS_A_MODEL else "",
         cache=config["cache"],

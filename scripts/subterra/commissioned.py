@@ -13,7 +13,7 @@ from typing import Any
 from subterra.conversation import laid_out, row
 from subterra.errors import SubterraError
 from subterra.ledger import BudgetReached
-from subterra.models.asking import Answer, Asker, Model, NoUse, Unanswered, books
+from subterra.models.asking import Answer, Asker, Model, NoUse, ToldAlready, Unanswered, books
 from subterra.models.batch import Batch
 from subterra.models.endpoint import Endpoint
 from subterra.progress import track
@@ -58,7 +58,8 @@ class _Stopping:
         try:
             return await self.asker.ask(messages, salt, purpose, as_json)
         except (NoUse, BudgetReached) as reason:
-            self.reason = self.reason or reason
+            if self.reason is None or isinstance(self.reason, ToldAlready):
+                self.reason = reason
             raise
 
 
@@ -82,7 +83,8 @@ class _Shard:
             return
         if self.batch:
             self.batch.expect(len(talks))
-        free = asyncio.Semaphore(len(talks) if self.batch else self.settings["concurrency"])
+        # Twice as many as may ask at once: while some wait for the disk, others ask.
+        free = asyncio.Semaphore(len(talks) if self.batch else 2 * self.settings["concurrency"])
         tasks = [asyncio.create_task(self._write(name, twin, free)) for name, twin in talks.items()]
         for task in track(asyncio.as_completed(tasks), len(tasks), f"{self.work['agent']} shard {self.work['shard']}"):
             await task

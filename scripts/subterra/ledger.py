@@ -64,14 +64,15 @@ class Ledger:
         self._rows.executescript(TABLES)
 
     def turn(self) -> float:
-        """Take the next turn of the rate limit; return the time (seconds since 1970) at which it comes."""
-        now = time.time()
-        if not self.pace and self._one(NEXT) <= now:
-            return now
+        """Take the next turn of the rate limit; return the time (seconds since 1970) at which it comes.
+
+        Without a limit there is nothing to take: only a pause is waited for.
+        """
+        if not self.pace:
+            return max(time.time(), self._one(NEXT))
         with self._whole():
-            comes = max(now, self._one(NEXT))
-            if self.pace:
-                self._rows.execute("update shared set value = ? where name = 'next'", (comes + 60 / self.pace,))
+            comes = max(time.time(), self._one(NEXT))
+            self._rows.execute("update shared set value = ? where name = 'next'", (comes + 60 / self.pace,))
         return comes
 
     def reserve(self, key: str, purpose: str, model: str, most: float) -> int | None:
@@ -117,12 +118,9 @@ class Ledger:
             self._rows.execute("insert or replace into halts values (?, ?, ?)", (endpoint, time.time(), message))
         return True
 
-    def halted(self, endpoint: str) -> str:
-        """Return why another job that runs beside this one found asking no use, or ""."""
-        found = self._rows.execute(
-            "select message from halts where endpoint = ? and at > ?", (endpoint, self.started)
-        ).fetchone()
-        return found[0] if found else ""
+    def halted(self, endpoint: str) -> bool:
+        """Tell whether a job that runs beside this one, or this one, found asking no use."""
+        return bool(self._one("select count(*) from halts where endpoint = ? and at > ?", endpoint, self.started))
 
     def spent(self) -> float:
         """Return the dollars spent so far, open and lost requests at the most they can cost."""

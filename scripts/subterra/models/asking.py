@@ -28,6 +28,13 @@ class NoUse(SubterraError):
     """Asking goes on failing until somebody mends something: a wrong key, a model that is not there."""
 
 
+class ToldAlready(NoUse):
+    """The same, where another request was first to find out, and says why."""
+
+    def __init__(self) -> None:
+        super().__init__("not asked: another job has found out that it is no use, and said why")
+
+
 class Unanswered(SubterraError):
     """There is no answer to this request after all tries."""
 

@@ -16,7 +16,7 @@ import openai
 from subterra.costs import Usage
 from subterra.errors import SubterraError
 from subterra.ledger import Ledger
-from subterra.models.asking import Answer, Books, NoUse, Unanswered
+from subterra.models.asking import Answer, Books, NoUse, ToldAlready, Unanswered
 from subterra.slots import Slots
 from subterra.text import digest
 
@@ -38,6 +38,9 @@ class Failure:
     billed: bool = False  # it may have been
     too_fast: bool = False
     after: float | None = None
+
+
+NOT_THE_PROTOCOL = Failure("the endpoint does not answer as the protocol says", billed=True)
 
 
 class Clerk:
@@ -132,30 +135,41 @@ class Endpoint:
         except NoUse as reason:
             raise await self._halt(str(reason)) from None
         async with self.slots:
-            await asyncio.sleep(max(0.0, await self._clerk.write(ledger.turn) - time.time()))
-            if told := ledger.halted(self.model.endpoint):
-                raise NoUse(f"not asked: {told}")
+            await asyncio.sleep(max(0.0, await self._turn() - time.time()))
+            if ledger.halted(self.model.endpoint):
+                raise ToldAlready
             most = self.books.at_most(body)
             while (row := await self._clerk.write(ledger.reserve, key, purpose, self.model.name, most)) is None:
                 await asyncio.sleep(AGAIN)
             if kept := self.books.kept(key):  # another job has just asked the same
                 await self._clerk.write(ledger.settle, row, "failed", Usage(), 0.0, "another job has asked it")
                 return kept
-            return await self._sent(client, key, row, body)
+            found = await self._sent(client, body)
+        if not isinstance(found, Failure):  # the slot is free: nobody waits for the disk
+            try:
+                return await self._entered(key, row, found)
+            except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+                found = NOT_THE_PROTOCOL
+        state = "lost" if found.billed else "failed"
+        await self._clerk.write(ledger.settle, row, state, Usage(), 0.0, found.reason)
+        if found.too_fast:
+            await self._clerk.write(ledger.pause, found.after or FIRST_WAIT)
+        return found
 
-    async def _sent(self, client: openai.AsyncOpenAI, key: str, row: int, body: Mapping) -> Answer | Failure:
+    async def _turn(self) -> float:
+        """Return when the rate limit lets the next request go out."""
+        ledger = self.books.ledger
+        return await self._clerk.write(ledger.turn) if ledger.pace else ledger.turn()
+
+    async def _sent(self, client: openai.AsyncOpenAI, body: Mapping) -> Mapping | Failure:
+        """Send a request; return the completion as the protocol has it."""
         try:
             completion = await client.chat.completions.create(**body)
-            return await self._entered(key, row, completion.model_dump())
+            return completion.model_dump()
         except openai.OpenAIError as problem:
-            failure = self._failure(problem)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-            failure = Failure("the endpoint does not answer as the protocol says", billed=True)
-        state = "lost" if failure.billed else "failed"
-        await self._clerk.write(self.books.ledger.settle, row, state, Usage(), 0.0, failure.reason)
-        if failure.too_fast:
-            await self._clerk.write(self.books.ledger.pause, failure.after or FIRST_WAIT)
-        return failure
+            return self._failure(problem)
+        except (TypeError, ValueError, AttributeError):
+            return NOT_THE_PROTOCOL
 
     async def _entered(self, key: str, row: int, completion: Mapping, in_batch: bool = False) -> Answer:
         """Keep the answer of a completion, then settle what it cost."""
@@ -167,7 +181,7 @@ class Endpoint:
     async def _halt(self, reason: str) -> NoUse:
         """Tell the other jobs, and return what to raise: the whole reason in the first of them alone."""
         first = await self._clerk.write(self.books.ledger.halt, self.model.endpoint, reason)
-        return NoUse(reason if first else f"not asked: {self.books.ledger.halted(self.model.endpoint)}")
+        return NoUse(reason) if first else ToldAlready()
 
     def _connected(self) -> openai.AsyncOpenAI:
         if self._client is None:
@@ -187,7 +201,7 @@ class Endpoint:
                 f"{model.base_url}: the connection {'is refused' if refused else 'broke'}", billed=not refused
             )
         if not isinstance(problem, openai.APIStatusError):
-            return Failure("the endpoint does not answer as the protocol says", billed=True)
+            return NOT_THE_PROTOCOL
         status, code = problem.status_code, str(getattr(problem, "code", "") or "")
         told = problem.body.get("message") if isinstance(problem.body, Mapping) else None
         said = " ".join(str(told or problem.message).split()).replace(model.api_key(), "***")[:200]
