@@ -104,8 +104,8 @@ class _Shard:
                 self.drop(name, str(reason))
             except Unanswered as reason:
                 self.drop(name, f"no answer: {reason}")
-            except (NoUse, BudgetReached):
-                pass  # `write` tells it once, when all that was on its way is there
+            except SubterraError as reason:  # `write` tells it once, when all that was on its way is there
+                self.asker.reason = self.asker.reason or reason
             else:
                 self.done[name] = writing
             finally:

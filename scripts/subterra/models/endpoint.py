@@ -97,6 +97,7 @@ class Endpoint:
         folder = books.cache.folder / "slots" / digest(self.model.base_url, 8)
         self.slots = Slots(folder, self.model.concurrency)
         self._client: openai.AsyncOpenAI | None = None
+        self._no_use = False
         self._clerk = Clerk(books.ledger)
         self._shelves = ThreadPoolExecutor(FILES)
 
@@ -136,7 +137,7 @@ class Endpoint:
             raise await self._halt(str(reason)) from None
         async with self.slots:
             await asyncio.sleep(max(0.0, await self._turn() - time.time()))
-            if ledger.halted(self.model.endpoint):
+            if self._no_use or ledger.halted(self.model.endpoint):
                 raise ToldAlready
             most = self.books.at_most(body)
             while (row := await self._clerk.write(ledger.reserve, key, purpose, self.model.name, most)) is None:
@@ -145,6 +146,7 @@ class Endpoint:
                 await self._clerk.write(ledger.settle, row, "failed", Usage(), 0.0, "another job has asked it")
                 return kept
             found = await self._sent(client, body)
+            self._no_use |= isinstance(found, Failure) and found.lasting
         if not isinstance(found, Failure):  # the slot is free: nobody waits for the disk
             try:
                 return await self._entered(key, row, found)
