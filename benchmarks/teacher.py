@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 AGENTS = ("travel_booking", "zoom_support", "insurance_claims")
 MODELS = ("frontier-of-the-paper", "gpt-5.4", "gpt-6-luna")
+TRAIN = {"conversation": 1_000, "turn": 200}
 PAPER = "$50 to 80 an agent, training and checks included (PAPER.md)"
 JOB = """
 import json, sys
@@ -63,7 +64,7 @@ def speed(folder: Path, delay: float, concurrency: int) -> None:
             with Server(folder / f"server-{mode}-{jobs}", delay=delay) as server:
                 settings = config(base_url=server.url, model=MODEL, api_key_env="TEACHER_KEY", mode=mode)
                 settings["teacher"] |= {"concurrency": concurrency, "check_when": False}
-                few = dict.fromkeys(settings["conversations"], 8) | {"train": 200}
+                few = dict.fromkeys(settings["conversations"], 8) | {"train": TRAIN[mode]}
                 some = {"shards": jobs, "conversations": few}
                 work = planned("travel_booking", folder / f"{mode}-{jobs}", settings, **some)
                 began = time.monotonic()

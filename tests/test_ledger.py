@@ -82,6 +82,38 @@ def test_what_a_killed_job_left_open_stays_spent_and_is_waited_for_no_longer(tmp
     assert not list((tmp_path / "jobs").iterdir()), "nothing is left of either job"
 
 
+BUSY = """
+import sys, threading
+from subterra.costs import Usage
+from subterra.ledger import Ledger
+ledger, over = Ledger(sys.argv[1], budget=1e6), threading.Event()
+
+def look():
+    while not over.is_set():
+        ledger.halted("here"), ledger.turn(), ledger.spent()
+
+looking = threading.Thread(target=look)
+looking.start()
+try:
+    for number in range(60):
+        rows = [ledger.reserve(f"{ledger.owner} {number} {n}", "talk", "m", 2.0) for n in range(3)]
+        with ledger.together():
+            for row in rows:
+                ledger.settle(row, "answered", Usage(1, 0, 1), 1.0)
+finally:
+    over.set()
+"""
+
+
+def test_jobs_that_write_and_read_at_once_do_not_get_into_each_others_way(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}
+    jobs = [subprocess.Popen([sys.executable, "-c", BUSY, tmp_path], env=environment) for _ in range(3)]
+    assert [job.wait() for job in jobs] == [0, 0, 0]
+    with Ledger(tmp_path) as ledger:
+        assert ledger.spent() == pytest.approx(3 * 60 * 3)
+        assert ledger.totals()["answered"]["requests"] == 3 * 60 * 3
+
+
 def test_the_pace_is_one_over_all_jobs_and_a_pause_holds_for_all(tmp_path):
     with Ledger(tmp_path, pace=600) as one, Ledger(tmp_path, pace=600) as other:
         times = [ledger.turn() for ledger in (one, other, one, other)]

@@ -38,8 +38,10 @@ create table if not exists shared (name text primary key, value real not null);
 insert or ignore into shared values ('spent', 0), ('next', 0);
 create table if not exists halts (endpoint text primary key, at real not null, message text not null);
 """
+FILE = "requests.sqlite"
 PATIENCE = 60.0  # seconds that SQLite waits for another job
 SPENT = "select value from shared where name = 'spent'"
+HALTED = "select count(*) from halts where endpoint = ? and at > ?"
 NEXT = "select value from shared where name = 'next'"
 OWNERS = "select distinct owner from requests where state = 'open'"
 
@@ -58,8 +60,10 @@ class Ledger:
         (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
         self._alive = os.open(self.folder / "jobs" / self.owner, os.O_WRONLY | os.O_CREAT, 0o644)
         fcntl.flock(self._alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._rows = sqlite3.connect(
-            self.folder / "requests.sqlite", timeout=PATIENCE, isolation_level=None, check_same_thread=False
+        # One connection writes, the other reads beside it: a read that is under way on the first would make it fail.
+        self._rows, self._view = (
+            sqlite3.connect(self.folder / FILE, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+            for _ in range(2)
         )
         self._rows.executescript(TABLES)
 
@@ -69,9 +73,9 @@ class Ledger:
         Without a limit there is nothing to take: only a pause is waited for.
         """
         if not self.pace:
-            return max(time.time(), self._one(NEXT))
+            return max(time.time(), _one(self._view, NEXT))
         with self._whole():
-            comes = max(time.time(), self._one(NEXT))
+            comes = max(time.time(), _one(self._rows, NEXT))
             self._rows.execute("update shared set value = ? where name = 'next'", (comes + 60 / self.pace,))
         return comes
 
@@ -83,11 +87,11 @@ class Ledger:
         """
         with self._whole():
             self._bury()
-            if self._one("select count(*) from requests where state = 'open' and key = ?", key):
+            if _one(self._rows, "select count(*) from requests where state = 'open' and key = ?", key):
                 return None
-            spent = self._one(SPENT)
+            spent = _one(self._rows, SPENT)
             if self.budget is not None and spent + most > self.budget:
-                if self._one("select count(*) from requests where state = 'open'"):
+                if _one(self._rows, "select count(*) from requests where state = 'open'"):
                     return None
                 raise BudgetReached(
                     f"teacher.budget: ${self.budget:g}: the next request may cost ${most:.4f}, and ${spent:.4f} are "
@@ -113,31 +117,32 @@ class Ledger:
     def halt(self, endpoint: str, message: str) -> bool:
         """Tell the other jobs that asking is no use; False where one of them has told already."""
         with self._whole():
-            if self.halted(endpoint):
+            if _one(self._rows, HALTED, endpoint, self.started):
                 return False
             self._rows.execute("insert or replace into halts values (?, ?, ?)", (endpoint, time.time(), message))
         return True
 
     def halted(self, endpoint: str) -> bool:
         """Tell whether a job that runs beside this one, or this one, found asking no use."""
-        return bool(self._one("select count(*) from halts where endpoint = ? and at > ?", endpoint, self.started))
+        return bool(_one(self._view, HALTED, endpoint, self.started))
 
     def spent(self) -> float:
         """Return the dollars spent so far, open and lost requests at the most they can cost."""
-        return self._one(SPENT)
+        return _one(self._view, SPENT)
 
     def totals(self) -> dict[str, dict]:
         """Return {state: {requests, tokens_in, tokens_cached, tokens_out, dollars}}."""
         sums = ", ".join(
             f"coalesce(sum({name}), 0)" for name in ("tokens_in", "tokens_cached", "tokens_out", "dollars")
         )
-        rows = self._rows.execute(f"select state, count(*), {sums} from requests group by state order by state")
+        rows = self._view.execute(f"select state, count(*), {sums} from requests group by state order by state")
         names = ("requests", "tokens_in", "tokens_cached", "tokens_out", "dollars")
         return {state: dict(zip(names, numbers, strict=True)) for state, *numbers in rows}
 
     def close(self) -> None:
         """Let go of the file. What this job left open counts as lost."""
         self._rows.close()
+        self._view.close()
         os.close(self._alive)
         (self.folder / "jobs" / self.owner).unlink(missing_ok=True)
 
@@ -148,7 +153,7 @@ class Ledger:
         self.close()
 
     def _settle(self, row: int, state: str, usage: Usage, dollars: float, reason: str) -> None:
-        began, most = self._rows.execute("select began, dollars from requests where id = ?", (row,)).fetchone()
+        ((began, most),) = self._rows.execute("select began, dollars from requests where id = ?", (row,)).fetchall()
         dollars = most if state == "lost" else dollars
         self._rows.execute(
             "update requests set state = ?, reason = ?, seconds = ?, dollars = ?, "
@@ -192,9 +197,6 @@ class Ledger:
         finally:
             os.close(handle)
 
-    def _one(self, query: str, *values) -> float:
-        return self._rows.execute(query, values).fetchone()[0]
-
     @contextmanager
     def together(self) -> Iterator[None]:
         """Write all that is done inside to the disk at once. Each part of it is still whole or not at all."""
@@ -216,3 +218,9 @@ class Ledger:
                 self._rows.execute("release part")
         if not inside:
             self._rows.execute("commit")
+
+
+def _one(rows: sqlite3.Connection, query: str, *values) -> float:
+    """Return the one number that a query asks for."""
+    ((found,),) = rows.execute(query, values).fetchall()
+    return found
