@@ -94,6 +94,7 @@ def _job(folder: Path, work: Path, teacher: dict, cache: str) -> subprocess.Pope
 
 def cost(folder: Path) -> None:
     """Print what both modes cost."""
+    from subterra.costs import Usage, price_of
     from subterra.estimate import estimate, token_counter
 
     os.chdir(ROOT)
@@ -101,12 +102,11 @@ def cost(folder: Path) -> None:
     print("| --- | --- | --- | --- | --- | --- | " + " | ".join("---" for _ in MODELS) + " |")
     for agent in AGENTS:
         for mode in ("conversation", "turn"):
-            dollars = []
-            for model in MODELS:
-                settings = config(model=model, mode=mode)
-                work = planned(agent, folder / f"{agent}-{mode}-{model}", settings)
-                told = estimate(work, folder / "cache", settings["teacher"], token_counter("bases/embedded"))
-                dollars.append(f"${told['dollars']:.2f}")
+            settings = config(model=MODELS[0], mode=mode)
+            work = planned(agent, folder / f"{agent}-{mode}", settings)
+            told = estimate(work, folder / "cache", settings["teacher"], token_counter("bases/embedded"))
+            usage = Usage(told["tokens_in"], 0, told["tokens_out"])
+            dollars = [f"${price_of(model).dollars(usage):.2f}" for model in MODELS]
             numbers = (told["conversations"], told["calls"], told["tokens_in"], told["tokens_out"])
             print(f"| {agent} | {mode} | " + " | ".join(f"{n:,}" for n in numbers) + f" | {' | '.join(dollars)} |")
     print(f"\nThe paper: {PAPER}.")
