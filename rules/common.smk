@@ -49,19 +49,24 @@ def flowchart(agent):
     return Flowchart.read(f"results/{agent}/flowchart.json")
 
 
+def behind(checkpoint, pattern, **lists):
+    """Inputs of an agent that are asked for only once its checkpoint of that name is there."""
+
+    def inputs(wildcards):
+        getattr(checkpoints, checkpoint).get(agent=wildcards.agent)
+        known = dict(wildcards.items())
+        return collect(pattern, **known, **lists) if lists else pattern.format(**known)
+
+    return inputs
+
+
 def behind_dataset(pattern, **lists):
     """Inputs of an agent that are asked for only once its data set is there.
 
     Snakemake plans before it runs. What stands behind a data set that came out the same must not be planned before
     that is known, so every job behind it asks the checkpoint first.
     """
-
-    def inputs(wildcards):
-        checkpoints.assemble_dataset.get(agent=wildcards.agent)
-        known = dict(wildcards.items())
-        return collect(pattern, **known, **lists) if lists else pattern.format(**known)
-
-    return inputs
+    return behind("assemble_dataset", pattern, **lists)
 
 
 def behind_estimate(pattern):
@@ -69,13 +74,7 @@ def behind_estimate(pattern):
 
     The estimate is no input itself: what is there already would be written again whenever it is told anew.
     """
-
-    def inputs(wildcards):
-        if ASKS_A_MODEL:
-            checkpoints.estimate_cost.get(agent=wildcards.agent)
-        return pattern.format(**dict(wildcards.items()))
-
-    return inputs
+    return behind("estimate_cost", pattern) if ASKS_A_MODEL else pattern
 
 
 def made_first(agent):

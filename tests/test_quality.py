@@ -50,10 +50,10 @@ def test_a_conversation_that_differs_by_its_values_alone_is_a_near_duplicate():
         "Hello, where is my order {}? I have been waiting since Monday.",
         "Order {} will be there on Friday.",
     ]
-    seen.add("one", [line.format("A-17") for line in words], {"order": "A-17"})
-    assert seen.twin([line.format("B-290") for line in words], {"order": "B-290"}) == "one"
+    assert seen.meet("one", [line.format("A-17") for line in words], {"order": "A-17"}) is None
+    assert seen.meet("two", [line.format("B-290") for line in words], {"order": "B-290"}) == "one"
     other = ["Good day. My parcel never came, it was B-290.", "I am sorry! Let me see what has become of it."]
-    assert seen.twin(other, {"order": "B-290"}) is None
+    assert seen.meet("three", other, {"order": "B-290"}) is None
 
 
 def step(speaker, prompt="", says=(), when="", **more):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from endpoint_server import KEY, MODEL, Server
+from endpoint_server import KEY, MODEL, ONCE, Server
 from subterra import prompts, records
 from subterra.converse import write_shard
 from subterra.costs import Price
@@ -119,27 +119,14 @@ def test_one_call_a_turn_has_the_whole_history_and_begins_as_the_one_before(desk
     assert len({one["messages"][0]["content"] for one in sent}) == 1, "what is the same in all requests comes first"
 
 
-LASTING = [
-    "bad_json",
-    "wrong_count",
-    "wrong_roles",
-    "missing_value",
-    "missing_shows",
-    "leak",
-    "empty",
-    "length",
-    "refusal",
-]
-
-
-@pytest.mark.parametrize("fault", ["http_500", "http_429", "drop", "cut", *LASTING])
+@pytest.mark.parametrize("fault", ["http_500", "http_429", "drop", "cut", *ONCE])
 def test_what_may_pass_is_asked_again(desk, fault):
     toy = desk(tries=12, rewrites=8)
     toy.server.fail(**{fault: 0.3})
     rows = toy.write()
     assert len(rows) == len(toy.work["conversations"]), toy.told["funnel"]
     assert len(toy.requests) > len(rows)
-    if fault in LASTING:
+    if fault in ONCE:
         assert toy.told["funnel"]["mended"] and toy.told["funnel"]["faults"]
 
 

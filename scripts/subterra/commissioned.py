@@ -6,7 +6,7 @@ stops it, what was answered is kept, and requests that are on their way are wait
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from subterra.models.asking import Answer, Asker, Model, NoUse, ToldAlready, Una
 from subterra.models.batch import Batch
 from subterra.models.endpoint import Endpoint
 from subterra.progress import track
-from subterra.quality import NEAR_DUPLICATE, Conversations
+from subterra.quality import NEAR_DUPLICATE, Conversations, too_many
 from subterra.teacher import ModelTeacher, Unfit, Writing
 
 TWIN_SHOWN = 3  # turns of the conversation that a new one has to differ from
@@ -93,12 +93,12 @@ class _Shard:
 
     async def _write(self, name: str, twin: str, free: asyncio.Semaphore) -> None:
         steps, values, seed = laid_out(self.talks[name], self.work)
+        writing = self.teacher.begin(f"{self.work['agent']} {name}", steps, values, seed, twin)
         async with free:
-            if self.asker.reason:
-                return
-            writing = self.teacher.begin(f"{self.work['agent']} {name}", steps, values, seed, twin)
-            self.all.append(writing)
             try:
+                if self.asker.reason:
+                    return
+                self.all.append(writing)
                 await self.teacher.write(writing)
             except Unfit as reason:
                 self.drop(name, str(reason))
@@ -116,23 +116,19 @@ class _Shard:
         """Leave a conversation out; stop where too many were."""
         self.done.pop(name, None)
         self.dropped[reason] += 1
-        count, share = self.dropped.total(), self.settings["max_failures"]
-        if count > max(FEW, share * len(self.talks)):
-            self.asker.reason = self.asker.reason or SubterraError(
-                f"teacher.max_failures: {share:g}: {self.work['agent']} shard {self.work['shard']}: {count} of "
-                f"{len(self.talks)} conversations had to be left out ({most_common(self.dropped)}): mend what causes "
-                "it, or allow more; all answers are kept"
-            )
+        share = self.settings["max_failures"]
+        if self.dropped.total() > max(FEW, share * len(self.talks)):
+            where = f"{self.work['agent']} shard {self.work['shard']}: "
+            line = too_many(self.dropped, len(self.talks), share, where)
+            self.asker.reason = self.asker.reason or SubterraError(line)
 
     def twins(self) -> dict[str, str]:
         """Return the conversations that nearly repeat an earlier one, with the beginning of that one."""
         seen, found = Conversations(), {}
         for name in sorted(self.done):
             texts, values = list(self.done[name].texts.values()), self.talks[name]["values"]
-            if twin := seen.twin(texts, values):
+            if twin := seen.meet(name, texts, values):
                 found[name] = " / ".join(list(self.done[twin].texts.values())[:TWIN_SHOWN])
-            else:
-                seen.add(name, texts, values)
         return found
 
     def rows(self) -> list[dict]:
@@ -163,13 +159,3 @@ class _Shard:
                 "faults": dict(sorted(faults.items())),
             },
         }
-
-
-def most_common(counts: Mapping[str, int], most: int = 3) -> str:
-    """Return the most common entries of a count in words.
-
-    >>> most_common({"too long": 1, "empty": 4})
-    'empty 4, too long 1'
-    """
-    ordered: Iterable = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
-    return ", ".join(f"{name} {count}" for name, count in list(ordered)[:most])

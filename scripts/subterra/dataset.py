@@ -12,6 +12,7 @@ from subterra import paths, records
 from subterra.conformance import says
 from subterra.errors import SubterraError
 from subterra.flowchart import HEARD, walked
+from subterra.quality import too_many
 from subterra.text import PLACEHOLDER, digest, pretty, write_whole
 
 PARTS = {
@@ -60,11 +61,7 @@ def _check_losses(funnel: Mapping | None, most: float) -> None:
     """Raise SubterraError where more than a share of the conversations were left out."""
     lost = funnel["asked"] - funnel["kept"] if funnel else 0
     if lost and lost > most * funnel["asked"]:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in funnel["dropped"].items())
-        raise SubterraError(
-            f"teacher.max_failures: {most:g}: {lost:,} of {funnel['asked']:,} conversations were left out ({reasons}): "
-            "mend what causes it, or allow more; all answers are kept"
-        )
+        raise SubterraError(too_many(funnel["dropped"], funnel["asked"], most))
 
 
 def faults(row: Mapping) -> list[str]:

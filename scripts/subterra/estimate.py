@@ -54,16 +54,14 @@ class Imagined:
     def _made_up(self, messages: Sequence[Mapping]) -> str:
         writing = self.writing
         if len(messages) == 1:  # the reader of customers' turns sees nothing else
-            hubs = [turn for turn in writing.spoken if len(set(turn.choices)) > 1]
-            meant = [
-                next(key for key, one in offered(turn, writing.salt).items() if one in turn.shows) for turn in hubs
-            ]
-            answers = [{"turn": turn.number, "choice": key} for turn, key in zip(hubs, meant, strict=True)]
-            return readable({"answers": answers})
+            meant = {
+                turn.number: next(key for key, one in offered(turn, writing.salt).items() if one in turn.shows)
+                for turn in writing.hubs
+            }
+            return readable({"answers": [{"turn": number, "choice": key} for number, key in meant.items()]})
         if self.mode == "turn":
             return self.words[next(turn.number for turn in writing.spoken if turn.number not in writing.texts)]
-        turns = [{"turn": one.number, "speaker": one.speaker, "text": self.words[one.number]} for one in writing.spoken]
-        return readable({"turns": turns})
+        return writing.as_json(self.words)
 
 
 def estimate(

@@ -74,7 +74,7 @@ class Ledger:
         """
         if not self.pace:
             return max(time.time(), _one(self._view, NEXT))
-        with self._whole():
+        with self.together():
             comes = max(time.time(), _one(self._rows, NEXT))
             self._rows.execute("update shared set value = ? where name = 'next'", (comes + 60 / self.pace,))
         return comes
@@ -85,7 +85,7 @@ class Ledger:
         None means not yet: the same is being asked at this moment, or the budget has no room until others' requests are
         settled. Raises BudgetReached where waiting will not help.
         """
-        with self._whole():
+        with self.together():
             self._bury()
             if _one(self._rows, "select count(*) from requests where state = 'open' and key = ?", key):
                 return None
@@ -106,17 +106,33 @@ class Ledger:
 
     def settle(self, row: int, state: str, usage: Usage, dollars: float, reason: str = "") -> None:
         """Write down how a request ended: answered, failed (dollars 0) or lost (it keeps the most it can cost)."""
-        with self._whole():
-            self._settle(row, state, usage, dollars, reason)
+        with self.together():
+            ((began, most),) = self._rows.execute("select began, dollars from requests where id = ?", (row,)).fetchall()
+            dollars = most if state == "lost" else dollars
+            self._rows.execute(
+                "update requests set state = ?, reason = ?, seconds = ?, dollars = ?, "
+                "tokens_in = ?, tokens_cached = ?, tokens_out = ? where id = ?",
+                (
+                    state,
+                    reason or None,
+                    time.time() - began,
+                    dollars,
+                    usage.tokens_in,
+                    usage.tokens_cached,
+                    usage.tokens_out,
+                    row,
+                ),
+            )
+            self._rows.execute("update shared set value = value + ? where name = 'spent'", (dollars - most,))
 
     def pause(self, seconds: float) -> None:
         """Hold back every job's next request."""
-        with self._whole():
+        with self.together():
             self._rows.execute("update shared set value = max(value, ?) where name = 'next'", (time.time() + seconds,))
 
     def halt(self, endpoint: str, message: str) -> bool:
         """Tell the other jobs that asking is no use; False where one of them has told already."""
-        with self._whole():
+        with self.together():
             if _one(self._rows, HALTED, endpoint, self.started):
                 return False
             self._rows.execute("insert or replace into halts values (?, ?, ?)", (endpoint, time.time(), message))
@@ -152,25 +168,6 @@ class Ledger:
     def __exit__(self, *_exception) -> None:
         self.close()
 
-    def _settle(self, row: int, state: str, usage: Usage, dollars: float, reason: str) -> None:
-        ((began, most),) = self._rows.execute("select began, dollars from requests where id = ?", (row,)).fetchall()
-        dollars = most if state == "lost" else dollars
-        self._rows.execute(
-            "update requests set state = ?, reason = ?, seconds = ?, dollars = ?, "
-            "tokens_in = ?, tokens_cached = ?, tokens_out = ? where id = ?",
-            (
-                state,
-                reason or None,
-                time.time() - began,
-                dollars,
-                usage.tokens_in,
-                usage.tokens_cached,
-                usage.tokens_out,
-                row,
-            ),
-        )
-        self._rows.execute("update shared set value = value + ? where name = 'spent'", (dollars - most,))
-
     def _bury(self) -> None:
         """Settle as lost what jobs left open that are no more."""
         for (owner,) in self._rows.execute(OWNERS).fetchall():
@@ -199,13 +196,7 @@ class Ledger:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Write all that is done inside to the disk at once. Each part of it is still whole or not at all."""
-        with self._whole():
-            yield
-
-    @contextmanager
-    def _whole(self) -> Iterator[None]:
-        """Run the statements inside all or none, alone in the file."""
+        """Write all that is done inside to the disk at once, alone in the file; each part of it whole or not at all."""
         inside = self._rows.in_transaction
         self._rows.execute("savepoint part" if inside else "begin immediate")
         try:

@@ -58,6 +58,17 @@ def kind(fault: str) -> str:
     return next((name for start, name in starts.items() if fault.startswith(start)), "not as asked for")
 
 
+def too_many(left_out: Mapping[str, int], asked: int, share: float, where: str = "") -> str:
+    """Return the line that stops a build where more than a share of the conversations were left out."""
+    reasons = ", ".join(
+        f"{name} {count}" for name, count in sorted(left_out.items(), key=lambda one: (-one[1], one[0]))
+    )
+    return (
+        f"teacher.max_failures: {share:g}: {where}{sum(left_out.values()):,} of {asked:,} conversations had to be left "
+        f"out ({reasons}): mend what causes it, or allow more; all answers are kept"
+    )
+
+
 def _repeats(text: str, task: str) -> str:
     """Return the first words of a task where a text holds them in a row; "" where it does not.
 
@@ -75,20 +86,17 @@ class Conversations:
         self._sketches: dict[str, frozenset[int]] = {}
         self._holding: dict[int, list[str]] = {}
 
-    def twin(self, texts: Sequence[str], values: Mapping[str, str]) -> str | None:
-        """Return the id of a conversation that says nearly the same apart from the values; None for none."""
+    def meet(self, name: str, texts: Sequence[str], values: Mapping[str, str]) -> str | None:
+        """Return the one that a conversation nearly repeats, apart from the values; remember it where there is none."""
         sketch = _sketch(texts, values)
-        shared = Counter(name for shingle in sketch for name in self._holding.get(shingle, ()))
-        for name, count in shared.most_common(1):
-            if count >= ALIKE * min(len(sketch), len(self._sketches[name])):
-                return name
-        return None
-
-    def add(self, name: str, texts: Sequence[str], values: Mapping[str, str]) -> None:
-        """Remember a conversation."""
-        self._sketches[name] = _sketch(texts, values)
-        for shingle in self._sketches[name]:
+        shared = Counter(other for shingle in sketch for other in self._holding.get(shingle, ()))
+        for twin, count in shared.most_common(1):
+            if count >= ALIKE * min(len(sketch), len(self._sketches[twin])):
+                return twin
+        self._sketches[name] = sketch
+        for shingle in sketch:
             self._holding.setdefault(shingle, []).append(name)
+        return None
 
 
 def _sketch(texts: Sequence[str], values: Mapping[str, str]) -> frozenset[int]:

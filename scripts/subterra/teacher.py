@@ -56,6 +56,16 @@ class Writing:
         """The turns that somebody says."""
         return [turn for turn in self.turns if turn.speaker != "tool"]
 
+    @property
+    def hubs(self) -> list[Turn]:
+        """The turns in which the customer may mean one of several things."""
+        return [turn for turn in self.spoken if len(set(turn.choices)) > 1]
+
+    def as_json(self, texts: Mapping[int, str]) -> str:
+        """Return words by turn, as they are asked for."""
+        told = [{"turn": one.number, "speaker": one.speaker, "text": texts[one.number]} for one in self.spoken]
+        return readable({"turns": told})
+
     def lines(self, steps: int) -> list[str]:
         """Return the words of each of so many steps: a turn's at its first step, "" for the others."""
         found = [""] * steps
@@ -123,7 +133,7 @@ class ModelTeacher:
             if not wrong:
                 return
             mend = self._mend(writing, wrong, one=False)
-            writing.messages = [*whole, {"role": "assistant", "content": _as_json(writing)}, mend]
+            writing.messages = [*whole, {"role": "assistant", "content": writing.as_json(writing.texts)}, mend]
         raise self._unfit(writing, wrong)
 
     def _read(self, answer: Answer, expected: Sequence[Turn], writing: Writing) -> dict[int, str] | None:
@@ -209,7 +219,7 @@ class ModelTeacher:
 
         Where it never answers as it was asked to, nothing is held against the words.
         """
-        hubs = {turn.number: turn for turn in writing.spoken if len(set(turn.choices)) > 1}
+        hubs = {turn.number: turn for turn in writing.hubs}
         if not hubs:
             return {}
         choices = {number: offered(turn, writing.salt) for number, turn in hubs.items()}
@@ -255,14 +265,6 @@ def _object(text: str) -> dict:
     """Return the JSON object in an answer. Raises ValueError where there is none."""
     found = OBJECT.search(text)
     return json.loads(found.group() if found else text)
-
-
-def _as_json(writing: Writing) -> str:
-    """Return the words so far, as they were asked for."""
-    told = [
-        {"turn": turn.number, "speaker": turn.speaker, "text": writing.texts[turn.number]} for turn in writing.spoken
-    ]
-    return readable({"turns": told})
 
 
 def offered(turn: Turn, salt: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from subterra.cache import Cache
@@ -63,13 +63,13 @@ class Model:
 
     base_url: str
     name: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    json: str = "object"
-    api_key_env: str = ""
-    timeout: float = 120.0
-    tries: int = 4
-    concurrency: int = 16
-    batch_poll: float = 30.0
+    parameters: Mapping[str, Any]
+    json: str
+    api_key_env: str
+    timeout: float
+    tries: int
+    concurrency: int
+    batch_poll: float
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Model":
