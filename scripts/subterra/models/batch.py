@@ -9,6 +9,7 @@ import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import openai
@@ -78,9 +79,8 @@ class Batch(Endpoint):
         """Have the requests answered, and return for those that were not, why."""
         reasons: dict[str, str] = {}
         try:
-            for file in sorted(self.folder.glob("*.json")):
-                if json.loads(file.read_text())["rows"].keys() & waiting.keys():
-                    reasons |= await self._collect(file)
+            for file in self._sent_before(waiting):
+                reasons |= await self._collect(file)
             new = {key: body for key, (body, *_) in waiting.items() if key not in reasons and not self.books.kept(key)}
             if new:
                 reasons |= await self._collect(await self._submit(new, {key: waiting[key][1] for key in new}))
@@ -88,6 +88,15 @@ class Batch(Endpoint):
             failure = self._failure(problem)
             raise (await self._halt(failure.reason) if failure.lasting else NoUse(failure.reason)) from None
         return reasons
+
+    def _sent_before(self, waiting: Mapping[str, tuple]) -> list[Path]:
+        """Return the files of batches that hold any of these requests."""
+        found = []
+        for file in sorted(self.folder.glob("*.json")):
+            with suppress(FileNotFoundError):  # another job's batch, which it has just collected
+                if json.loads(file.read_text())["rows"].keys() & waiting.keys():
+                    found.append(file)
+        return found
 
     async def _submit(self, bodies: Mapping[str, dict], purposes: Mapping[str, str]) -> Path:
         """Send a batch of new requests; return the file that says so."""
