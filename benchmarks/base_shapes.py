@@ -63,7 +63,7 @@ def one(name: str, seconds: float) -> str:
     from speed import steps_a_second
     from subterra.pretraining import pretrain, skills
     from subterra.pretraining.rows import CorpusRows
-    from subterra.training.train import load_base
+    from subterra.training.model import load_base
 
     pretrain.TOKENIZER_SAMPLES = 5_000
     changed, reshaped = CHOICES[name]

@@ -28,7 +28,8 @@ from subterra.models.gguf import GgufModel
 from subterra.records import CONVERSATION, read_table
 from subterra.report.summary import SPLITS
 from subterra.training import tokens
-from subterra.training.train import load_base, train_model
+from subterra.training.model import load_base
+from subterra.training.train import train_model
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEED_STEPS = 24

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def steps_a_second(model, rows: Sequence, settings: Mapping, seed: int) -> float:
     """Return training steps a second, measured over all of `rows`; the model is trained by it."""
-    from subterra.training.train import make_trainer
+    from subterra.training.trainer import make_trainer
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(model, rows, rows, {**settings, "evaluations": 1}, seed, Path(folder))

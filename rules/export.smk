@@ -21,7 +21,7 @@ rule export_gguf:
         opens=lambda wildcards: flowchart(wildcards.agent).opens,
         tools=lambda wildcards: ordered(flowchart(wildcards.agent).tools()),
         spec_digest=lambda wildcards: flowchart(wildcards.agent).digest,
-        code=code_digest("subterra.export.gguf_writer"),
+        code=code_digest("subterra.export.converter"),
     message:
         "{wildcards.agent}: export to f16"
     script:

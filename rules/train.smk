@@ -5,6 +5,10 @@ Face folder), training.json, loss.parquet, loss.svg. A run that was killed goes 
 """
 
 
+if config["training"]["method"] == "lora":
+    logger.warning(f"training.{LORA_WARNING}")
+
+
 rule train_model:
     input:
         digest=behind_dataset("results/{agent}/dataset/train.digest"),
@@ -30,7 +34,7 @@ rule train_model:
         system=lambda wildcards: flowchart(wildcards.agent).system,
         base=BASE,
         base_digest=folder_digest(BASE),
-        settings=ordered(config["training"]),
+        settings=shaping_training(config["training"]),
         seed=config["seed"],
         checkpoints=f"{config['cache']}/training",
         code=code_digest("subterra.training.train"),

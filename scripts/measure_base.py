@@ -10,7 +10,7 @@ with one_line(snakemake.log[0]):
     import torch
     from subterra.pretraining.card import base_card
     from subterra.pretraining.skills import measure
-    from subterra.training.train import load_base
+    from subterra.training.model import load_base
 
     torch.set_num_threads(snakemake.threads)
     skills = measure(*load_base(snakemake.input.model), snakemake.params.seed, snakemake.params.samples)

@@ -20,7 +20,7 @@ with one_line(snakemake.log[0]):
         out_curve=snakemake.output.curve,
         system=snakemake.params.system,
         base=snakemake.params.base,
-        settings=snakemake.params.settings,
+        settings=snakemake.config["training"],
         seed=snakemake.params.seed,
         checkpoints=snakemake.params.checkpoints,
         threads=snakemake.threads,

@@ -12,7 +12,7 @@ from subterra.export.vocabulary import read_vocabulary
 from subterra.pretraining.card import base_card
 from subterra.pretraining.corpus import sample
 from subterra.pretraining.words import MAKERS
-from subterra.training.train import load_base
+from subterra.training.model import load_base
 
 ROOT = Path(__file__).parents[1]
 BASES = ROOT / "bases"

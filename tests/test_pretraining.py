@@ -25,8 +25,8 @@ from subterra.pretraining.rows import CorpusRows, rehearsal
 from subterra.records import read_table
 from subterra.text import PLACEHOLDER
 from subterra.training.base import write_base
+from subterra.training.model import load_base
 from subterra.training.tokens import encode
-from subterra.training.train import load_base
 
 ROOT = Path(__file__).parents[1]
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))

@@ -16,6 +16,7 @@ from subterra import records
 from subterra.dialogue import messages
 from subterra.errors import SubterraError
 from subterra.training import attention, tokens
+from subterra.training import model as modeling
 from subterra.training import train as training
 from subterra.training.optimizer import MuonAdamW, matrices_and_rest, optimizer
 from transformers import AutoModelForCausalLM, LlamaConfig
@@ -26,6 +27,14 @@ END = "<|im_end|>"
 
 
 SETTINGS = {
+    "method": "full",
+    "lora": {"rank": 4, "alpha": 8, "dropout": 0},
+    "rows_per_step": 1,
+    "nodes": 1,
+    "processes": 1,
+    "sharding": "none",
+    "gradient_checkpointing": False,
+    "precision": "auto",
     "epochs": 2,
     "least_steps": 0,
     "rehearsal": 0.5,
@@ -231,10 +240,11 @@ REWRITING = {
     "only the last turn is whole": "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
     "{{ m['content'] if loop.last else m['content'][:3] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
-    "thoughts before the last answer": "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
-    "{% if loop.last and m['role'] == 'assistant' %}<think>{% endif %}{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
-    "turns are counted at the top": "{{ messages | length }}\n{% for m in messages %}{{ m['content'] }}\n{% endfor %}",
+    "a thought is begun in each prompt": "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>{% endif %}",
+    "turns are counted at the top": "{{ messages | length }}\n{% for m in messages %}{{ m['content'] }}<|im_end|>\n"
+    "{% endfor %}",
 }
 
 
@@ -613,7 +623,7 @@ def test_a_kill_while_the_model_is_written_costs_no_training(run, whole):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transformers.PreTrainedTokenizerFast, "save_pretrained", killed)
+        patch.setattr(modeling, "save_tokenizer", killed)
         with pytest.raises(KeyboardInterrupt):
             run()
     assert not (run.folder / "out" / "model").exists()
@@ -627,7 +637,7 @@ def test_another_run_does_not_go_on_where_this_one_was_cut_off(run, whole):
     for count, changes in enumerate(others, 1):
         with pytest.raises(KeyboardInterrupt):
             run(last=whole[3] // 2, **changes)
-        assert run.steps == whole[3] // 2 and len(list((run.folder / "checkpoints").iterdir())) == count
+        assert run.steps == whole[3] // 2 and len({folder.parent for folder in run.checkpoints()}) == count
 
 
 def test_a_base_with_other_weights_is_another_run(run, tmp_path):
@@ -638,7 +648,7 @@ def test_a_base_with_other_weights_is_another_run(run, tmp_path):
         AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(base)
         with pytest.raises(KeyboardInterrupt):
             run(last=8, base=base)
-    assert len(list((run.folder / "checkpoints").iterdir())) == 2
+    assert len({folder.parent for folder in run.checkpoints()}) == 2
 
 
 def test_a_base_that_was_pretrained_here_rehearses_and_another_does_not(run, whole, tmp_path):
@@ -653,7 +663,7 @@ def test_a_base_that_was_pretrained_here_rehearses_and_another_does_not(run, who
 
 def test_a_base_with_weights_starts_from_them(whole):
     folder = whole[0].folder / "out" / "model"
-    model, _ = training.load_base(str(folder))
+    model, _ = modeling.load_base(str(folder))
     kept = load_file(folder / "model.safetensors")
     assert all(
         torch.equal(parameter.detach(), torch.from_numpy(kept[name])) for name, parameter in model.named_parameters()
@@ -682,7 +692,7 @@ def test_a_base_that_cannot_be_loaded_is_one_line(tmp_path, monkeypatch, what):
         (folder / "config.json").unlink()
     base = {"no folder": str(tmp_path / "nowhere"), "no id": "nobody/nothing"}.get(what, str(folder))
     with pytest.raises(SubterraError) as caught:
-        training.load_base(base)
+        modeling.load_base(base)
     assert str(caught.value).startswith(f"base: '{base}'") and str(caught.value).isprintable()
 
 

@@ -11,12 +11,40 @@ from subterra.errors import SpecError, nearest, printable
 
 SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schema.yaml"
 BASES = Path("bases")
+HOW_TRAINED = ("nodes", "processes", "sharding", "gradient_checkpointing")
 LONGEST = 200  # letters of a base's name
+LORA_WARNING = (
+    "method: lora trains few parameters: a companion paper of the method reports that LoRA of rank 16 to 128 does not "
+    "reach full fine-tuning on procedures. Compare the report's conformance with that of method: full."
+)
 
 
 def check_config(config: Mapping[str, Any], file: str = "config") -> None:
     """Raise SpecError with a line for every key or value that the schema does not allow."""
     _check(_schema(), dict(config), file)
+    _check_spread(config["training"], f"{file}: training")
+
+
+def _check_spread(training: Mapping[str, Any], at: str) -> None:
+    """Raise SpecError where settings that are good by themselves do not go together."""
+    processes, lines = training["nodes"] * training["processes"], []
+    if training["rows_per_step"] % processes:
+        lines.append(
+            f"{at}.rows_per_step: {training['rows_per_step']}: no multiple of {processes}, which is nodes x processes: "
+            f"each process reads rows of its own"
+        )
+    if training["sharding"] != "none" and training["optimizer"] == "muon":
+        lines.append(
+            f"{at}.optimizer: muon needs whole matrices, and sharding: {training['sharding']} cuts them up: "
+            "take adamw, or sharding: none"
+        )
+    if lines:
+        raise SpecError(lines)
+
+
+def shaping_training(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that shape the model; the others say how it is trained, and make nothing stale."""
+    return {key: value for key, value in sorted(training.items()) if key not in HOW_TRAINED}
 
 
 def check_section(name: str, data: Any, file: str) -> None:

@@ -1,7 +1,7 @@
 """A Hugging Face folder as one f16 GGUF file, with everything a runtime needs inside.
 
-llama.cpp's own converter knows every family but is no part of any package; this one knows the three that we
-train (Llama, Qwen2, Qwen3), reads with numpy alone and starts at once. Format: ggml's docs/gguf.md.
+llama.cpp's own converter (converter.py) knows every family, but has to be fetched and loads torch; this one knows
+Llama, Qwen2 and Qwen3, reads with numpy alone and starts at once. Format: ggml's docs/gguf.md.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import numpy as np
 
 from subterra.errors import SubterraError, nearest
 from subterra.export.vocabulary import Vocabulary, read_json, read_vocabulary
-from subterra.export.weights import Stored, as_half, interleaved, rope_base, rope_factors, stored_tensors
+from subterra.export.weights import Stored, Unsupported, as_half, interleaved, rope_base, rope_factors, stored_tensors
 from subterra.text import canonical
 
 ARCHITECTURES = {
@@ -41,7 +41,8 @@ def export_f16(
 
     The keys `subterra.agent`, `.spec_digest`, `.version`, `.system` (the agent's prompt) and `.opens` (who speaks
     first, agent or user) say what it is.
-    Raises SubterraError for an architecture, tokenizer or scaling that is not supported.
+    Raises Unsupported for an architecture, tokenizer or scaling that only llama.cpp's converter may know, SubterraError
+    for a folder that is no model's.
     """
     config = read_json(Path(model_dir) / "config.json")
     arch = _architecture(config, model_dir)
@@ -51,12 +52,18 @@ def export_f16(
         writer = gguf.GGUFWriter(beside, gguf.MODEL_ARCH_NAMES[arch])
         _add_shape(writer, config)
         _add_vocabulary(writer, vocabulary)
-        facts = {"agent": agent, "spec_digest": spec_digest, "version": version, "system": system, "opens": opens}
-        facts["tools"] = canonical(dict(tools))
-        _add_facts(writer, facts)
+        _add_facts(writer, agent_facts(agent, spec_digest, version, system, opens, tools))
         _write_tensors(writer, tensors, config, arch)
         writer.close()
     return Path(out_path)
+
+
+def agent_facts(
+    agent: str, spec_digest: str, version: str, system: str, opens: str, tools: Mapping[str, Sequence[Mapping]]
+) -> dict[str, str]:
+    """Return what stands under `subterra.` in the file: see export_f16."""
+    facts = {"agent": agent, "spec_digest": spec_digest, "version": version, "system": system, "opens": opens}
+    return facts | {"tools": canonical(dict(tools))}
 
 
 @contextlib.contextmanager
@@ -80,12 +87,12 @@ def written_beside(path: str | Path) -> Iterator[Path]:
 def _architecture(config: dict, model_dir: str | Path) -> gguf.MODEL_ARCH:
     kind = str(config.get("model_type"))
     if kind not in ARCHITECTURES:
-        raise SubterraError(
+        raise Unsupported(
             f"{model_dir}/config.json: model_type {kind!r} cannot be exported{nearest(kind, ARCHITECTURES)}; "
             f"supported are {', '.join(ARCHITECTURES)}"
         )
     if config.get("use_sliding_window"):
-        raise SubterraError(f"{model_dir}/config.json: use_sliding_window cannot be exported; set it to false")
+        raise Unsupported(f"{model_dir}/config.json: use_sliding_window cannot be exported; set it to false")
     return ARCHITECTURES[kind]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subterra.errors import SubterraError
+from subterra.export.weights import Unsupported
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>")
@@ -64,7 +65,7 @@ def read_json(path: Path) -> dict:
 
 
 def pre_tokenizer_name(pre: dict | None, place: str | Path = "tokenizer.json") -> str:
-    """Return llama.cpp's name for a tokenizer.json `pre_tokenizer`. Raises SubterraError for an unknown one.
+    """Return llama.cpp's name for a tokenizer.json `pre_tokenizer`. Raises Unsupported for another.
 
     >>> pre_tokenizer_name({"type": "ByteLevel", "add_prefix_space": False, "use_regex": True})
     'gpt-2'
@@ -82,17 +83,17 @@ def pre_tokenizer_name(pre: dict | None, place: str | Path = "tokenizer.json") -
         name = None if before[0].get("invert") else PATTERNS.get(before[0]["pattern"].get("Regex"))
     if name is None:
         shown = " + ".join(step.get("type", "none") for step in [*before, last])
-        raise SubterraError(f"{place}: pre_tokenizer {shown} cannot be exported; supported is {SUPPORTED}")
+        raise Unsupported(f"{place}: pre_tokenizer {shown} cannot be exported; supported is {SUPPORTED}")
     return name
 
 
 def _check(tokenizer: dict, place: Path) -> None:
     kind = tokenizer.get("model", {}).get("type")
     if kind != "BPE" or tokenizer["model"].get("byte_fallback"):
-        raise SubterraError(f"{place}: {kind} tokenizer cannot be exported; supported is {SUPPORTED}")
+        raise Unsupported(f"{place}: {kind} tokenizer cannot be exported; supported is {SUPPORTED}")
     normalizer = (tokenizer.get("normalizer") or {}).get("type", "none")
     if normalizer not in ("none", "NFC"):
-        raise SubterraError(f"{place}: normalizer {normalizer} cannot be exported; supported are none and NFC")
+        raise Unsupported(f"{place}: normalizer {normalizer} cannot be exported; supported are none and NFC")
 
 
 def _tokens(tokenizer: dict, rows: int, place: Path) -> tuple[list[str], list[int]]:

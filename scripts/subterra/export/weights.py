@@ -17,6 +17,10 @@ from subterra.errors import SubterraError
 DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "F64": np.float64}
 
 
+class Unsupported(SubterraError):
+    """What the writer of this package does not know; llama.cpp's own converter may."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """Where one tensor lies: file, first byte, safetensors dtype name, shape."""
@@ -55,7 +59,7 @@ def _header(file: Path) -> dict[str, Stored]:
     header.pop("__metadata__", None)
     for name, entry in header.items():
         if entry["dtype"] not in DTYPES:
-            raise SubterraError(f"{file}: {name}: {entry['dtype']} weights; supported are {', '.join(DTYPES)}")
+            raise Unsupported(f"{file}: {name}: {entry['dtype']} weights; supported are {', '.join(DTYPES)}")
     return {
         name: Stored(file, 8 + size + entry["data_offsets"][0], entry["dtype"], tuple(entry["shape"]))
         for name, entry in header.items()
@@ -88,14 +92,14 @@ def as_half(name: str, tensor: np.ndarray) -> np.ndarray:
 def rope_factors(config: dict, head_dim: int) -> np.ndarray | None:
     """Return llama.cpp's `rope_freqs.weight` (head_dim / 2) for `llama3` scaling, None without scaling.
 
-    Raises SubterraError for any other scaling.
+    Raises Unsupported for any other scaling.
     """
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind == "default":
         return None
     if kind != "llama3":
-        raise SubterraError(f"config.json: rope_type {kind!r} cannot be exported; supported are default and llama3")
+        raise Unsupported(f"config.json: rope_type {kind!r} cannot be exported; supported are default and llama3")
     base, old = rope_base(config), rope["original_max_position_embeddings"]
     low, high = rope["low_freq_factor"], rope["high_freq_factor"]
     turns = old * base ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim) / (2 * math.pi)

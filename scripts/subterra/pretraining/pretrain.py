@@ -16,16 +16,9 @@ from subterra.pretraining.corpus import corpus_digest, stream
 from subterra.pretraining.rows import CorpusRows
 from subterra.text import digest, pretty, write_whole
 from subterra.training import base
-from subterra.training.train import (
-    EMBEDDING_STD,
-    last_whole,
-    load_base,
-    losses,
-    make_trainer,
-    prepare,
-    run_facts,
-    save_model,
-)
+from subterra.training.model import EMBEDDING_STD, load_base, save_model
+from subterra.training.train import prepare
+from subterra.training.trainer import last_whole, losses, make_trainer, run_facts
 
 TOKENIZER_SAMPLES = 20_000
 

@@ -17,8 +17,9 @@ import torch
 from subterra.dialogue import messages
 from subterra.pretraining.corpus import sample
 from subterra.pretraining.drills import signs
-from subterra.training.tokens import agent_span, within
-from subterra.training.train import has_bf16
+from subterra.training.template import agent_spans
+from subterra.training.tokens import within
+from subterra.training.trainer import has_bf16
 
 DISTANCES = (0, 64, 128, 256, 512)  # tokens since the value was said last; the last one is open
 LENGTHS = (1, 3, 5, 9)  # tokens of the value; likewise
@@ -56,9 +57,9 @@ class Reading:
     """A conversation as the model reads it: which tokens it would have said itself, and what the others cost."""
 
     def __init__(self, model, tokenizer, system: str, turns: Sequence[Mapping]):
-        self.tokenizer, self.turns = tokenizer, turns
-        self.talk = messages(system, turns)
-        self.text = tokenizer.apply_chat_template(self.talk, tokenize=False)
+        talk = messages(system, turns)
+        self.text, spans = agent_spans(tokenizer, talk)
+        self.spans = [(turns[place - len(talk)], span) for place, span in spans]
         encoded = tokenizer(self.text, add_special_tokens=False, return_offsets_mapping=True)
         self.offsets = encoded["offset_mapping"]
         ids = torch.tensor(encoded["input_ids"])
@@ -68,21 +69,14 @@ class Reading:
         self.losses = torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none")
         self.bits = self.losses.sum().item() / math.log(2)
 
-    def spans(self) -> Iterator[tuple[Mapping, tuple[int, int]]]:
-        """Yield the agent's turns and where they lie in the text; not one before which nothing stands."""
-        before = len(self.talk) - len(self.turns)
-        for index, turn in enumerate(self.turns, before):
-            if index and turn["role"] == "assistant":
-                yield turn, agent_span(self.tokenizer, self.talk[: index + 1], self.text)
-
     def last_loss(self) -> float:
         """Return what a token of the last turn costs, in nats."""
-        *_, (_, span) = self.spans()
+        _, span = self.spans[-1]
         return self.losses[[token - 1 for token in within(self.offsets, [span])]].mean().item()
 
     def copies(self) -> Iterator[tuple[int, int, bool]]:
         """Yield (distance, length, right) of each value that the agent says again."""
-        for turn, (begin, end) in self.spans():
+        for turn, (begin, end) in self.spans:
             for value in turn["values"]:
                 places = [found.span() for found in re.finditer(re.escape(value), self.text[:end])]
                 for last, place in pairwise(places):
@@ -113,7 +107,7 @@ def _signs(model, tokenizer, seed: int, samples: int) -> Iterator[bool]:
     for index in range(samples):
         drill = signs(random.Random(f"{seed} signs {index}"))
         reading = Reading(model, tokenizer, drill["system"], drill["turns"])
-        for _, span in reading.spans():
+        for _, span in reading.spans:
             yield all(reading.right[token] for token in within(reading.offsets, [span]))
 
 

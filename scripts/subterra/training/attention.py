@@ -12,28 +12,41 @@ from torch.nn.functional import scaled_dot_product_attention
 from subterra.errors import SubterraError
 
 NAME = "packed"
-UNKNOWN = ("sliding_window", "softcap", "dropout")
 
 
-def packed_attention(module, query, key, value, attention_mask, scaling=None, cu_seq_lens_q=None, **settings):
+def packed_attention(
+    module,
+    query,
+    key,
+    value,
+    attention_mask,
+    scaling=None,
+    cu_seq_lens_q=None,
+    sliding_window=None,
+    softcap=None,
+    dropout=0.0,
+    **_settings,
+):
     """Return ((1, tokens, heads, head size), None) for a query of (1, heads, tokens, head size).
 
-    Key and value may have fewer heads. `cu_seq_lens_q` (conversations + 1,) holds where each begins, and the end.
-
-    Raises SubterraError for a base that looks at less than all that was said, or bends its scores.
+    Key and value may have fewer heads. `cu_seq_lens_q` (conversations + 1,) holds where each begins, and the end. A
+    token sees the `sliding_window` last ones, itself among them; scores are bent to stay below `softcap`.
+    Raises SubterraError for a base that drops attention while it is trained.
     """
-    if unknown := [name for name in UNKNOWN if settings.get(name)]:
-        raise SubterraError(f"the base uses {', '.join(unknown)}, which training on packed rows does not know")
+    if dropout:
+        raise SubterraError("the base drops attention at random in training; set attention_dropout in its config to 0")
     bounds = [0, query.shape[2]] if cu_seq_lens_q is None else cu_seq_lens_q.tolist()
     sizes = [end - begin for begin, end in pairwise(bounds)]
     query, key = (
         query.to(value.dtype),
         key.to(value.dtype),
     )  # under autocast, turning them by position made them float32
-    attend = _in_full if query.is_cpu and query.dtype == torch.bfloat16 else _fused
-    parts = [
-        attend(q, k, v, scaling) for q, k, v in zip(*(x.split(sizes, dim=2) for x in (query, key, value)), strict=True)
-    ]
+    slow = query.is_cpu and query.dtype == torch.bfloat16
+    parts = []
+    for q, k, v in zip(*(x.split(sizes, dim=2) for x in (query, key, value)), strict=True):
+        window = sliding_window if sliding_window and sliding_window < q.shape[2] else None
+        plain = not (slow or window or softcap)
+        parts.append(_fused(q, k, v, scaling) if plain else _in_full(q, k, v, scaling, window, softcap))
     return torch.cat(parts, dim=2).transpose(1, 2), None
 
 
@@ -42,14 +55,18 @@ def _fused(query, key, value, scaling):
     return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped)
 
 
-def _in_full(query, key, value, scaling):
+def _in_full(query, key, value, scaling, window=None, softcap=None):
     """Write the scores out: on CPUs in bf16, torch's fused kernel takes nearly twice as long for a conversation."""
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     scores = query @ key.transpose(2, 3) * (scaling or query.shape[3] ** -0.5)
-    later = torch.ones(scores.shape[2:], dtype=torch.bool).triu(1)
-    return scores.masked_fill(later, float("-inf")).softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+    if softcap:
+        scores = softcap * torch.tanh(scores / softcap)
+    unseen = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).triu(1)
+    if window:
+        unseen |= torch.ones_like(unseen).tril(-window)
+    return scores.masked_fill(unseen, float("-inf")).softmax(-1, dtype=torch.float32).to(value.dtype) @ value
 
 
 def register() -> str:

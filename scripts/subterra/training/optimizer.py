@@ -7,6 +7,8 @@ that are no such matrices may get a share.
 
 import torch
 
+from subterra.errors import SubterraError
+
 BETAS = (0.9, 0.95)
 OUTER = ("embed_tokens", "lm_head")  # tables, not maps between hidden states
 
@@ -47,7 +49,8 @@ def matrices_and_rest(model: torch.nn.Module) -> tuple[list, list]:
     inner, outer = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            is_inner = parameter.ndim == 2 and not any(part in name for part in OUTER)
+            shape = getattr(parameter, "ds_shape", parameter.shape)  # ZeRO-3 leaves a stub of its own shape
+            is_inner = len(shape) == 2 and not any(part in name for part in OUTER)
             (inner if is_inner else outer).append(parameter)
     return inner, outer
 
@@ -55,12 +58,24 @@ def matrices_and_rest(model: torch.nn.Module) -> tuple[list, list]:
 def optimizer(
     name: str, model: torch.nn.Module, lr: float, weight_decay: float, outer_share: float = 1.0
 ) -> torch.optim.Optimizer:
-    """Return the optimizer that the config names: `muon` or `adamw`.
+    """Return the optimizer that the config names: `muon`, `adamw` or `adamw_8bit`.
 
-    `outer_share` is what embeddings and norms get of the learning rate.
+    `outer_share` is what embeddings and norms get of the learning rate. Raises SubterraError where the 8-bit one is
+    not installed.
     """
     if name == "muon":
         return MuonAdamW(model, lr, weight_decay, outer_share)
     inner, outer = matrices_and_rest(model)
     groups = [{"params": inner}, {"params": outer, "weight_decay": 0.0, "lr": lr * outer_share}]
-    return torch.optim.AdamW(groups, lr=lr, betas=BETAS, weight_decay=weight_decay)
+    kind = _adamw_8bit() if name == "adamw_8bit" else torch.optim.AdamW
+    return kind(groups, lr=lr, betas=BETAS, weight_decay=weight_decay)
+
+
+def _adamw_8bit() -> type[torch.optim.Optimizer]:
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise SubterraError(
+            "training.optimizer: adamw_8bit needs a package that is not here: pip install bitsandbytes"
+        ) from None
+    return AdamW8bit

@@ -1,8 +1,7 @@
 """Conversations as masked, packed tokens.
 
-Only the agent's turns have labels. Where they lie is found by rendering: what the chat template writes between "the
-agent is about to speak" and "the agent has spoken" is the turn, whatever the template looks like. Conversations are
-packed into rows of a fixed size, shuffled anew in every epoch, so that no token is padding.
+Only the agent's turns have labels. Conversations are packed into rows of a fixed size, shuffled anew in every epoch, so
+that no token is padding.
 """
 
 import itertools
@@ -13,10 +12,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from jinja2 import TemplateError
-
 from subterra.dialogue import messages
 from subterra.errors import SubterraError
+from subterra.training.template import agent_spans
 
 IGNORED = -100
 OPEN_ROWS = 16  # rows that still take conversations while packing
@@ -37,36 +35,23 @@ def encode(tokenizer, system: str, turns: Sequence[Mapping], value_weight: float
 
     Labels are IGNORED outside the agent's turns; inside, they cover the words, the call and the token that ends the
     turn. `weights` is what a label counts: `value_weight` where the agent says one of a turn's values or hands it to a
-    tool, else 1. Raises SubterraError where the template does not keep what it wrote before when a turn is added.
+    tool, else 1. Raises SubterraError as `agent_spans` does.
     """
     talk = messages(system, turns)
-    try:
-        text = tokenizer.apply_chat_template(talk, tokenize=False)
-    except (ValueError, TemplateError) as problem:
-        raise SubterraError(f"the chat template of the base cannot write a conversation: {problem}") from None
+    text, spans = agent_spans(tokenizer, talk)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
     labels, weights = [IGNORED] * len(ids), [1.0] * len(ids)
-    for index, turn in enumerate(turns, len(talk) - len(turns)):
-        if turn["role"] == "assistant":
-            span = agent_span(tokenizer, talk[: index + 1], text)
-            for place in within(offsets, [span]):
-                labels[place] = ids[place]
-            values = [*turn.get("values", {}).values()]
-            if turn.get("call"):
-                values += json.loads(turn["call"])["arguments"].values()
-            for place in within(offsets, said(text, span, values)):
-                weights[place] = value_weight
+    for place, span in spans:
+        turn = turns[place - len(talk)]
+        for token in within(offsets, [span]):
+            labels[token] = ids[token]
+        values = [*turn.get("values", {}).values()]
+        if turn.get("call"):
+            values += json.loads(turn["call"])["arguments"].values()
+        for token in within(offsets, said(text, span, values)):
+            weights[token] = value_weight
     return {"input_ids": ids, "labels": labels, "weights": weights}
-
-
-def agent_span(tokenizer, talk: list[dict], text: str) -> tuple[int, int]:
-    """Return where the last turn of `talk`, the agent's, lies in the rendered text."""
-    before = tokenizer.apply_chat_template(talk[:-1], tokenize=False, add_generation_prompt=True)
-    after = tokenizer.apply_chat_template(talk, tokenize=False).rstrip()
-    if not (after.startswith(before) and text.startswith(after)):
-        raise SubterraError("the chat template of the base rewrites earlier turns; take a base whose template does not")
-    return len(before), len(after)
 
 
 def said(text: str, span: tuple[int, int], values: Iterable[str]) -> list[tuple[int, int]]:
@@ -127,20 +112,24 @@ class PackedRows:
     """A dataset of rows for a Trainer: item i is the list of encoded conversations in row i.
 
     The rows of all epochs follow one another, so that the same step sees the same row in every run, and a run that
-    was killed goes on where it was. Where the epochs are fewer than `least` rows, more begin, up to that number.
+    was killed goes on where it was. Where they are fewer than `least`, or no multiple of `several`, the rows of another
+    epoch begin, up to that number.
     """
 
-    def __init__(self, conversations: Sequence[Encoded], size: int, epochs: int, seed: int, least: int = 0):
+    def __init__(
+        self, conversations: Sequence[Encoded], size: int, epochs: int, seed: int, least: int = 0, several: int = 1
+    ):
         self.conversations = conversations
         lengths = [len(conversation["input_ids"]) for conversation in conversations]
         self.rows: list[list[int]] = []
         for epoch in itertools.count():
-            if epoch >= epochs and len(self.rows) >= least:
+            wanted = max(least, -(-len(self.rows) // several) * several)
+            if epoch >= epochs and len(self.rows) >= wanted:
                 break
             order = list(range(len(conversations)))
             random.Random(f"{seed} {epoch}").shuffle(order)
             packed = pack(lengths, size, order)
-            self.rows += packed if epoch < epochs else packed[: least - len(self.rows)]
+            self.rows += packed if epoch < epochs else packed[: wanted - len(self.rows)]
         self.tokens = sum(lengths)
         self.seen = sum(lengths[number] for row in self.rows for number in row)
 

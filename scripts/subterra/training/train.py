@@ -1,29 +1,62 @@
 """Fine-tuning on the agent's turns: packed rows, the best checkpoint by held-out loss, and going on after a kill."""
 
+import contextlib
+import json
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
+from transformers import AutoConfig
 
-from subterra import progress, records
+from subterra import records
 from subterra.code import code_digest, folder_digest
+from subterra.config import LORA_WARNING
+from subterra.dialogue import messages
 from subterra.errors import SubterraError
 from subterra.pretraining.rows import rehearsal
 from subterra.text import canonical, digest, pretty, write_whole
-from subterra.training import attention, tokens
+from subterra.training import tokens
+from subterra.training.launch import launch
 from subterra.training.memory import keep_freed_memory
-from subterra.training.optimizer import optimizer
+from subterra.training.model import base_files, has_weights, load_model, merged, save_model, with_lora
+from subterra.training.template import fit_template
+from subterra.training.trainer import (
+    Spread,
+    arguments_of,
+    draw_curve,
+    last_whole,
+    losses,
+    parameters,
+    run_facts,
+    trainer_of,
+)
 
-STATE = "trainer_state.json"
-# Of a base without weights. At the usual 0.02 a word drowns in what the layers add, and is learned to be repeated late.
-EMBEDDING_STD = 0.2
+PROBES = 50  # conversations that the template has to write before training begins
+
+
+@dataclass(frozen=True)
+class Task:
+    """One fine-tuning, as every process of it is told: files, what shapes the model, and where it goes on."""
+
+    train: str
+    valid: str
+    out: str
+    out_json: str
+    out_loss: str
+    out_curve: str
+    system: str
+    base: str
+    settings: dict
+    seed: int
+    checkpoints: str
+    threads: int
+    weights: str  # a folder: the base's own, or what it begins with where it has none
 
 
 def train_model(
@@ -45,44 +78,109 @@ def train_model(
 
     `base` is a folder or a Hugging Face id; a folder without weights starts from random ones. Checkpoints lie in
     `checkpoints` under a digest of all that shapes the run, so that the same run goes on where it was killed, and
-    another one never does. Returns what `out_json` says. Raises SubterraError for a base that cannot be loaded.
+    another one never does. `settings` is the config's section `training`; where it asks for several processes, or for
+    DeepSpeed, they are started here. Returns what `out_json` says.
+    Raises SubterraError for a base that cannot be loaded, or a template that cannot write the conversations.
     """
+    if settings["method"] == "lora":
+        print(LORA_WARNING, file=sys.stderr)
+    folder = base_files(base)  # fetched once, not by every process
+    with _beginning(folder, seed, Path(checkpoints)) as weights:
+        files = [str(name) for name in (train, valid, out, out_json, out_loss, out_curve)]
+        task = Task(*files, system, base, dict(settings), seed, str(checkpoints), threads, weights)
+        if settings["nodes"] * settings["processes"] == 1 and settings["sharding"] == "none":
+            work(task)
+        else:
+            launch(asdict(task), settings["nodes"], settings["processes"], threads)
+    return json.loads(Path(out_json).read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def _beginning(folder: str, seed: int, checkpoints: Path) -> Iterator[str]:
+    """Give a folder of weights to begin with: the base's own, or random ones that every process then has alike."""
+    if has_weights(folder):
+        yield folder
+        return
+    place = checkpoints / "random" / digest([folder_digest(folder), seed])
+    if not has_weights(str(place)):
+        transformers.set_seed(seed)
+        load_model(folder).save_pretrained(place)
+    yield str(place)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def work(task: Task) -> None:
+    """Train, as one process or as one of several, and write what came out of it."""
     began = time.monotonic()
-    prepare(threads, seed)
-    model, tokenizer = load_base(base)
-    longest = model.config.max_position_embeddings
+    settings, spread = task.settings, Spread.of(task.settings)
+    prepare(max(1, task.threads // settings["processes"]), task.seed)
+    folder = base_files(task.base)
+    tokenizer = tokens.load_tokenizer(folder)
+    longest = AutoConfig.from_pretrained(folder).max_position_embeddings
+    talks = [records.read_table(file, records.CONVERSATION) for file in (task.train, task.valid)]
+    if not all(talks):
+        raise SubterraError(
+            f"{task.train}, {task.valid}: no conversations to learn from or to measure on: ask for more of them"
+        )
+    fitted = fit_template(tokenizer, [messages(task.system, row["turns"]) for row in _probes(talks[0])])
     encoded = [
-        tokens.encode_all(tokenizer, system, records.read_table(file, records.CONVERSATION), longest, weight)
-        for file, weight in ((train, settings["value_weight"]), (valid, 1.0))
+        tokens.encode_all(tokenizer, task.system, rows, longest, weight)
+        for rows, weight in zip(talks, (settings["value_weight"], 1.0), strict=True)
     ]
-    if not all(encoded):
-        raise SubterraError(f"{train}, {valid}: no conversations to learn from or to measure on: ask for more of them")
-    size = settings["tokens_per_step"]
-    rehearsed = _rehearsed(tokenizer, base, settings, seed, min(size, longest), encoded[0])
-    rows = tokens.PackedRows([*encoded[0], *rehearsed], size, settings["epochs"], seed, settings["least_steps"])
-    held_out = tokens.PackedRows(encoded[1], size, 1, seed)
-    shape = [folder_digest(base), canonical(model.config.to_dict()), code_digest(__name__)]
-    run = Path(checkpoints) / digest([encoded, rehearsed, base, dict(settings), seed, *shape])
-    trainer = make_trainer(model, rows, held_out, settings, seed, run)
-    trainer.train(resume_from_checkpoint=last_whole(run))
-    history = losses(trainer.state.log_history)
-    save_model(trainer.model, tokenizer, Path(out))
-    records.write_table(history, records.LOSS, out_loss)
-    draw_curve(history, out_curve)
+    size = settings["tokens_per_step"] // spread.rows_per_step
+    rehearsed = _rehearsed(tokenizer, task.base, settings, task.seed, min(size, longest), encoded[0])
+    several = spread.rows_per_step
+    learned = [*encoded[0], *rehearsed]
+    rows = tokens.PackedRows(learned, size, settings["epochs"], task.seed, settings["least_steps"] * several, several)
+    held_out = tokens.PackedRows(encoded[1], size, 1, task.seed)
+    shape = [folder_digest(task.base), (Path(folder) / "config.json").read_text(), code_digest(__name__)]
+    run = Path(task.checkpoints) / digest([encoded, rehearsed, task.base, canonical(settings), task.seed, *shape])
+    arguments = arguments_of(settings, spread, len(rows), task.seed, run)
     facts = {
-        "base": base,
+        "base": task.base,
+        "template": fitted,
+        "method": settings["method"],
         "optimizer": settings["optimizer"],
+        "sharding": spread.sharding,
+        "processes": spread.processes,
         "conversations": len(encoded[0]),
         "tokens": sum(len(one["input_ids"]) for one in encoded[0]),
         "rehearsed_tokens": sum(len(one["input_ids"]) for one in rehearsed),
         "agent_tokens": sum(label != tokens.IGNORED for one in encoded[0] for label in one["labels"]),
         "epochs": round(rows.seen / rows.tokens, 2),
         "row_fill": round(rows.seen / (size * len(rows)), 4),
-        **run_facts(trainer, began),
     }
-    write_whole(out_json, pretty(facts))
-    shutil.rmtree(run, ignore_errors=True)
-    return facts
+    trainer = trainer_of(_model(task.weights, spread, settings), arguments, rows, held_out, settings)
+    with arguments.main_process_first(local=False):
+        reached = last_whole(run)
+    trainer.train(resume_from_checkpoint=reached)
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
+    if trainer.is_world_process_zero():
+        _write(task, trainer, state, tokenizer, facts | run_facts(trainer, began))
+        shutil.rmtree(run, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
+
+
+def _write(task: Task, trainer, state: Mapping[str, torch.Tensor], tokenizer, facts: dict) -> None:
+    """Write the model, and what is told of it."""
+    if task.settings["method"] == "lora":
+        transformers.integrations.unset_hf_deepspeed_config()
+        whole = merged(task.weights, task.settings["lora"], state)
+        facts["parameters"] = parameters(whole)
+        save_model(whole, tokenizer, Path(task.out))
+    else:
+        save_model(trainer.model, tokenizer, Path(task.out), state if task.settings["sharding"] != "none" else None)
+    history = losses(trainer.state.log_history)
+    records.write_table(history, records.LOSS, task.out_loss)
+    draw_curve(history, task.out_curve)
+    write_whole(task.out_json, pretty(facts))
+
+
+def _probes(rows: Sequence[Mapping]) -> list[Mapping]:
+    """Return a few conversations of every kind: the first ones, and the first with a call."""
+    calling = next(([row] for row in rows if any(turn.get("call") for turn in row["turns"])), [])
+    return [*rows[:PROBES], *calling]
 
 
 def _rehearsed(tokenizer, base: str, settings: Mapping, seed: int, longest: int, encoded: Sequence) -> list:
@@ -100,199 +198,12 @@ def prepare(threads: int, seed: int) -> None:
     transformers.set_seed(seed)
 
 
-def load_base(base: str):
-    """Return (model in float32, tokenizer) of a folder or a Hugging Face id; random weights where it has none."""
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        folder = _fetched(base)
-        tokenizer = tokens.load_tokenizer(folder)
-        attend = {"attn_implementation": attention.register(), "dtype": torch.float32}
-        if any(Path(folder).glob("*.safetensors")):
-            return AutoModelForCausalLM.from_pretrained(folder, **attend), tokenizer
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), **attend)
-        torch.nn.init.normal_(model.get_input_embeddings().weight, std=EMBEDDING_STD)
-        return model, tokenizer
-    except (OSError, ValueError, KeyError, SafetensorError) as problem:
-        reason = " ".join(str(problem).split())[:200]
-        raise SubterraError(f"base: '{base}': no model can be loaded from it ({reason})") from None
-
-
-def _fetched(base: str) -> str:
-    """Return the folder of a base: itself, or what the Hugging Face cache or hub has under its id."""
-    if Path(base).is_dir():
-        return base
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return snapshot_download(base, local_files_only=True)
-    except LocalEntryNotFoundError:
-        return snapshot_download(base, allow_patterns=["*.safetensors", "*.json", "*.jinja"])
-
-
-def has_bf16() -> bool:
-    """Say whether bf16 is fast here: any GPU that we train on, or a CPU that multiplies it."""
-    return torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()
-
-
-def make_trainer(model, rows, held_out, settings: Mapping[str, Any], seed: int, run: Path) -> Trainer:
-    """Return a Trainer over two data sets of rows that keeps its last and its best checkpoint in `run`."""
-    every = max(1, -(-len(rows) // settings["evaluations"]))
-    rise = round(settings["warmup"] * len(rows))
-    fall = min(round(settings["decay"] * len(rows)), len(rows) - rise)
-    arguments = TrainingArguments(
-        output_dir=str(run),
-        per_device_train_batch_size=1,
-        per_device_eval_batch_size=1,
-        num_train_epochs=1,
-        learning_rate=settings["learning_rate"],
-        lr_scheduler_type="warmup_stable_decay",
-        warmup_steps=rise,
-        lr_scheduler_kwargs={"num_decay_steps": fall, "decay_type": "cosine"},
-        max_grad_norm=1.0,
-        bf16=has_bf16(),
-        use_cpu=not torch.cuda.is_available(),
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="loss",
-        logging_steps=max(1, len(rows) // 200),
-        logging_first_step=True,
-        train_sampling_strategy="sequential",
-        remove_unused_columns=False,
-        prediction_loss_only=True,
-        dataloader_pin_memory=False,
-        disable_tqdm=True,
-        report_to="none",
-        seed=seed,
-    )
-    trainer = RowTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=rows,
-        eval_dataset=held_out,
-        data_collator=tokens.collate,
-        optimizers=(
-            optimizer(
-                settings["optimizer"],
-                model,
-                settings["learning_rate"],
-                settings["weight_decay"],
-                settings["embedding_rate"],
-            ),
-            None,
-        ),
-        callbacks=[Told()],
-    )
-    trainer.pop_callback(transformers.PrinterCallback)
-    return trainer
-
-
-def run_facts(trainer: Trainer, began: float) -> dict:
-    """Return what is told of a finished run: parameters, precision, steps, the best one, its loss, and seconds."""
-    return {
-        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
-        "precision": "bf16" if has_bf16() else "fp32",
-        "steps": trainer.state.max_steps,
-        "best_step": trainer.state.best_global_step,
-        "valid_loss": trainer.state.best_metric,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-
-
-class RowTrainer(Trainer):
-    """A Trainer of packed rows, whose labels have weights."""
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Return the loss; there are no outputs to return, since nothing looks at them."""
-        loss = tokens.weighted_loss(model, inputs)
-        return (loss, {}) if return_outputs else loss
-
-
-class Told(TrainerCallback):
-    """Tells the step, the losses and the time left: at every held-out measurement, and once a minute."""
-
-    def on_train_begin(self, args, state, control, **_):
-        self.began = self.told = time.monotonic()
-        self.first, self.loss = state.global_step, None
-        if self.first:
-            print(
-                f"training goes on from step {self.first:,} of {state.max_steps:,}",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def on_log(self, args, state, control, logs, **_):
-        self.loss = logs.get("loss", self.loss)
-        now = time.monotonic()
-        if "eval_loss" in logs or now - self.told >= progress.EVERY:
-            self.told = now
-            self._tell(state, logs.get("eval_loss"))
-
-    def _tell(self, state, held_out: float | None) -> None:
-        seconds = time.monotonic() - self.began
-        done = state.global_step - self.first
-        text = progress.line("training, step", done, state.max_steps - self.first, seconds)
-        text += f", loss {self.loss:.3f}" if self.loss is not None else ""
-        text += f", held out {held_out:.4f}" if held_out is not None else ""
-        print(text, file=sys.stderr, flush=True)
-
-
-def last_whole(run: Path) -> str | None:
-    """Return the last checkpoint that was written to its end; torn ones are removed."""
-    whole = []
-    for folder in run.glob("checkpoint-*"):
-        try:
-            transformers.TrainerState.load_from_json(str(folder / STATE))
-            whole.append(folder)
-        except (OSError, ValueError):
-            shutil.rmtree(folder)
-    return str(max(whole, key=lambda folder: int(folder.name.split("-")[1]))) if whole else None
-
-
-def losses(log: list[dict]) -> list[dict]:
-    """Return the loss rows of a Trainer's log, one a step."""
-    found: dict[int, dict] = {}
-    for entry in log:
-        row = found.setdefault(entry["step"], dict.fromkeys(records.LOSS.names) | {"step": entry["step"]})
-        for name, key in (
-            ("train_loss", "loss"),
-            ("valid_loss", "eval_loss"),
-            ("learning_rate", "learning_rate"),
-        ):
-            row[name] = entry.get(key, row[name])
-    return [found[step] for step in sorted(found)]
-
-
-def draw_curve(history: list[dict], out: str | Path) -> None:
-    """Draw the losses over the steps as SVG."""
-    import io
-
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
-    for name, label in (("train_loss", "training"), ("valid_loss", "held out")):
-        points = [(row["step"], row[name]) for row in history if row[name] is not None]
-        axes.plot(*zip(*points, strict=True), marker="o" if name == "valid_loss" else None, label=label)
-    axes.set(xlabel="step", ylabel="loss on the agent's turns", yscale="log")
-    axes.legend(frameon=False)
-    picture = io.BytesIO()
-    with rc_context({"svg.hashsalt": "subterra"}):
-        figure.savefig(picture, format="svg", metadata={"Date": None})
-    write_whole(out, picture.getvalue())
-
-
-def save_model(model, tokenizer, out: Path) -> None:
-    """Write the model folder whole: beside, then renamed."""
-    beside = out.with_name(f".{out.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
-    model.save_pretrained(beside)
-    tokenizer.save_pretrained(beside)
-    shutil.rmtree(out, ignore_errors=True)
-    beside.replace(out)
+def _model(weights: str, spread: Spread, settings: Mapping):
+    """Return the model to train. DeepSpeed keeps its own float32 weights beside those that it computes with."""
+    half = spread.bf16 and spread.sharding != "none"
+    model = load_model(weights, torch.bfloat16 if half else torch.float32)
+    if settings["method"] == "lora":
+        model = with_lora(model, settings["lora"])
+        if spread.gradient_checkpointing:
+            model.enable_input_require_grads()
+    return model

@@ -1,0 +1,129 @@
+"""Several processes train together: torchrun starts them here, or on every node of a SLURM job.
+
+What dies takes what it started along: a killed training leaves no process that goes on writing.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from subterra.errors import SubterraError
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+MISTAKE = 3  # exit status of a process that told of a mistake of the user
+
+
+def launch(task: Mapping, nodes: int, processes: int, threads: int) -> None:
+    """Run a task (train.Task as a dict) in `processes` processes on each of `nodes` machines, to its end.
+
+    `threads` is what the processes of a machine share. Raises SubterraError with what a process said to the user.
+    """
+    place = Path(task["checkpoints"]) / "launched"
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        job = Path(folder) / "task.json"
+        job.write_text(json.dumps(dict(task)), encoding="utf-8")
+        status = _run(command(job, nodes, processes, os.environ), environment(max(1, threads // processes)))
+        said = sorted(Path(folder).glob("mistake.*"))
+        if said:
+            raise SubterraError(said[0].read_text(encoding="utf-8").strip())
+        if status:
+            raise SubterraError(
+                f"training by {nodes * processes} processes ended with status {status}; what they said stands above. "
+                "Run the same command again: it goes on from the last checkpoint"
+            )
+
+
+def command(job: Path, nodes: int, processes: int, known: Mapping[str, str]) -> list[str]:
+    """Return the command that starts all processes; `known` are the environment variables.
+
+    Raises SubterraError where there are fewer nodes than asked for.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--nnodes={nodes}"]
+    work = ["-m", "subterra.training.launch", str(job)]
+    if nodes == 1:
+        return [*torchrun, "--standalone", *work]
+    held = int(known.get("SLURM_JOB_NUM_NODES", known.get("SLURM_NNODES", "1")))
+    if held < nodes:
+        raise SubterraError(
+            f"training.nodes: {nodes} machines are asked for and this job holds {held}: give the rule train_model "
+            "as many nodes in profiles/slurm, or take fewer"
+        )
+    number = known.get("SLURM_JOB_ID", "0")
+    meet = [f"--rdzv-id={number}", "--rdzv-backend=c10d"]
+    meet.append(f"--rdzv-endpoint={socket.gethostname()}:{20_000 + int(number) % 20_000}")
+    on_each = [
+        "srun",
+        "--overlap",
+        f"--nodes={nodes}",
+        f"--ntasks={nodes}",
+        "--ntasks-per-node=1",
+        "--kill-on-bad-exit=1",
+    ]
+    return [*on_each, *torchrun, *meet, *work]
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return the environment of the processes: where the package is, and how many threads each may have."""
+    package = str(Path(__file__).resolve().parents[2])
+    wanted = {"PYTHONPATH": package, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    return {**os.environ, **wanted}
+
+
+def _run(arguments: list[str], variables: Mapping[str, str]) -> int:
+    """Run to the end; what the processes say goes to stderr as it comes."""
+    process = subprocess.Popen(
+        arguments,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=_die_with_parent,
+    )
+    try:
+        for line in process.stdout:
+            sys.stderr.write(line)
+        return process.wait()
+    finally:
+        process.kill()
+
+
+def _die_with_parent() -> None:
+    """Be killed when the process that started this one is: only Linux can."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main(job: str) -> None:
+    """Be one of the processes. A mistake of the user's is written beside the job, for `launch` to tell."""
+    _die_with_parent()
+    from subterra.training.train import Task, work
+
+    _prepare_deepspeed()
+    try:
+        work(Task(**json.loads(Path(job).read_text(encoding="utf-8"))))
+    except SubterraError as mistake:
+        (Path(job).parent / f"mistake.{os.environ['RANK']}").write_text(str(mistake), encoding="utf-8")
+        sys.exit(MISTAKE)
+
+
+def _prepare_deepspeed() -> None:
+    """On CPUs, spare DeepSpeed a minute of compiling communication that gloo does as well."""
+    import torch
+
+    if not torch.cuda.is_available():
+        import deepspeed.ops
+
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
