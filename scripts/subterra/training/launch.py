@@ -74,7 +74,8 @@ def environment(threads: int) -> dict[str, str]:
     """Return the environment of the processes: where the package is, and how many threads each may have."""
     package = str(Path(__file__).resolve().parents[2])
     wanted = {"PYTHONPATH": package, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    return {**os.environ, **wanted}
+    quiet = {"PYTHONWARNINGS": "ignore"}  # DeepSpeed calls what torch is about to rename, at every step
+    return os.environ | wanted | quiet
 
 
 def _run(arguments: list[str], variables: Mapping[str, str]) -> int:
@@ -107,22 +108,26 @@ def main(job: str) -> None:
     _die_with_parent()
     from subterra.training.train import Task, work
 
-    _prepare_deepspeed()
+    task = Task(**json.loads(Path(job).read_text(encoding="utf-8")))
+    if task.settings["sharding"] != "none":
+        _meet_by_deepspeed()
     try:
-        work(Task(**json.loads(Path(job).read_text(encoding="utf-8"))))
+        work(task)
     except SubterraError as mistake:
         (Path(job).parent / f"mistake.{os.environ['RANK']}").write_text(str(mistake), encoding="utf-8")
         sys.exit(MISTAKE)
 
 
-def _prepare_deepspeed() -> None:
-    """On CPUs, spare DeepSpeed a minute of compiling communication that gloo does as well."""
+def _meet_by_deepspeed() -> None:
+    """Have the processes meet before ZeRO-3 deals out a model among them, which else takes itself to be alone."""
+    import deepspeed
     import torch
 
-    if not torch.cuda.is_available():
-        import deepspeed.ops
-
+    on_gpu = torch.cuda.is_available()
+    if not on_gpu:
+        # Its own communication on CPUs would be compiled for a minute, and gloo does as well.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False)
 
 
 if __name__ == "__main__":

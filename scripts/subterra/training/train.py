@@ -136,6 +136,8 @@ def work(task: Task) -> None:
     shape = [folder_digest(task.base), (Path(folder) / "config.json").read_text(), code_digest(__name__)]
     run = Path(task.checkpoints) / digest([encoded, rehearsed, task.base, canonical(settings), task.seed, *shape])
     arguments = arguments_of(settings, spread, len(rows), task.seed, run)
+    with arguments.main_process_first(local=False):
+        reached = last_whole(run)
     facts = {
         "base": task.base,
         "template": fitted,
@@ -151,8 +153,6 @@ def work(task: Task) -> None:
         "row_fill": round(rows.seen / (size * len(rows)), 4),
     }
     trainer = trainer_of(_model(task.weights, spread, settings), arguments, rows, held_out, settings)
-    with arguments.main_process_first(local=False):
-        reached = last_whole(run)
     trainer.train(resume_from_checkpoint=reached)
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
     if trainer.is_world_process_zero():
