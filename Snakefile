@@ -4,6 +4,7 @@
 include: "rules/common.smk"
 include: "rules/plan.smk"
 include: "rules/estimate.smk"
+include: "rules/sizing.smk"
 include: "rules/converse.smk"
 include: "rules/assemble.smk"
 include: "rules/train.smk"

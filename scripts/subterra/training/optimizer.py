@@ -19,7 +19,9 @@ class MuonAdamW(torch.optim.Optimizer):
     def __init__(self, model: torch.nn.Module, lr: float, weight_decay: float, outer_share: float = 1.0):
         inner, outer = matrices_and_rest(model)
         muon = torch.optim.Muon(inner, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-        self.parts = [muon, torch.optim.AdamW(outer, lr=lr * outer_share, betas=BETAS, weight_decay=0.0)]
+        self.parts = [muon]
+        if outer:  # LoRA trains matrices alone
+            self.parts.append(torch.optim.AdamW(outer, lr=lr * outer_share, betas=BETAS, weight_decay=0.0))
         super().__init__([*inner, *outer], {"lr": lr})
         self._share_groups()
 
@@ -66,7 +68,9 @@ def optimizer(
     if name == "muon":
         return MuonAdamW(model, lr, weight_decay, outer_share)
     inner, outer = matrices_and_rest(model)
-    groups = [{"params": inner}, {"params": outer, "weight_decay": 0.0, "lr": lr * outer_share}]
+    groups = [{"params": inner}]
+    if outer:
+        groups.append({"params": outer, "weight_decay": 0.0, "lr": lr * outer_share})
     kind = _adamw_8bit() if name == "adamw_8bit" else torch.optim.AdamW
     return kind(groups, lr=lr, betas=BETAS, weight_decay=weight_decay)
 

@@ -140,8 +140,9 @@ def work(task: Task) -> None:
         reached = last_whole(run)
     facts = {
         "base": task.base,
-        "template": fitted,
+        "template": "; ".join(fitted) or "as it is",
         "method": settings["method"],
+        **({"warning": LORA_WARNING} if settings["method"] == "lora" else {}),
         "optimizer": settings["optimizer"],
         "sharding": spread.sharding,
         "processes": spread.processes,
@@ -199,8 +200,8 @@ def prepare(threads: int, seed: int) -> None:
 
 
 def _model(weights: str, spread: Spread, settings: Mapping):
-    """Return the model to train. DeepSpeed keeps its own float32 weights beside those that it computes with."""
-    half = spread.bf16 and spread.sharding != "none"
+    """Return the model to train, in bf16 where float32 weights are kept elsewhere (DeepSpeed) or not at all (LoRA)."""
+    half = spread.bf16 and (spread.sharding != "none" or settings["method"] == "lora")
     model = load_model(weights, torch.bfloat16 if half else torch.float32)
     if settings["method"] == "lora":
         model = with_lora(model, settings["lora"])
