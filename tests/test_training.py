@@ -18,7 +18,7 @@ from subterra.errors import SubterraError
 from subterra.training import attention, tokens
 from subterra.training import model as modeling
 from subterra.training import train as training
-from subterra.training.optimizer import MuonAdamW, matrices_and_rest, optimizer
+from subterra.training.optimizer import Float32Muon, MuonAdamW, matrices_and_rest, optimizer
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 SCRATCH = Path(__file__).parent.parent / "bases" / "scratch"
@@ -422,6 +422,22 @@ def test_every_parameter_is_stepped_once_and_matrices_by_muon():
     before = [parameter.detach().clone() for parameter in model.parameters()]
     taught(model, stepper, schedule(stepper), [0])
     assert not any(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+
+
+def test_muon_in_float32_steps_as_torchs_own_does():
+    ends = []
+    for kind in (torch.optim.Muon, Float32Muon):
+        torch.manual_seed(3)
+        weights = [torch.nn.Parameter(torch.randn(shape)) for shape in ((48, 32), (32, 48), (32, 32))]
+        stepper = kind(weights, lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+        begun = [weight.detach().clone() for weight in weights]
+        for _ in range(4):
+            for weight in weights:
+                weight.grad = torch.randn_like(weight)
+            stepper.step()
+        ends.append([weight.detach() - start for weight, start in zip(weights, begun, strict=True)])
+    for theirs, ours in zip(*ends, strict=True):
+        assert (ours - theirs).norm() < 0.02 * theirs.norm()  # theirs iterates in bf16
 
 
 def test_a_schedule_reaches_both_optimizers_before_and_after_a_state_is_taken_up():
