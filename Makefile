@@ -8,13 +8,14 @@ CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/scripts
 
-.PHONY: help setup run test check chat report clean
+.PHONY: help setup run test check converter chat report clean
 
 help:
 	@echo "make run      set up, then build everything: snakemake --cores all"
 	@echo "make test     set up, then run the tests and the style checks"
 	@echo "make chat     talk to a compiled agent: make chat AGENT=travel_booking ARGS="--temperature 0.7""
 	@echo "make check    the style checks alone"
+	@echo "make converter  fetch llama.cpp's converter, for bases such as Gemma, Mistral and Phi"
 	@echo "make clean    remove what was built; .cache/ and the environment stay"
 
 setup: $(VENV)/.ready
@@ -43,6 +44,10 @@ check: setup
 	@ruff format --check --quiet .
 	@snakefmt --check Snakefile rules
 	@snakemake --lint
+
+# For bases that our own writer does not know; else it is fetched when it is first needed.
+converter: setup
+	@python -c 'from subterra.export.converter import fetch_converter; print(fetch_converter(".cache"))'
 
 chat: setup
 	@python -m subterra.chat results/$(AGENT)/gguf $(ARGS)

@@ -1,6 +1,8 @@
 """Any family that llama.cpp knows can be the base: its template is trained with, and the export says the same."""
 
 import json
+import os
+import shutil
 
 import pytest
 from families import FAMILIES, write_family
@@ -161,3 +163,27 @@ def test_a_family_is_trained_and_exported_with_the_same_tokens_in_llama_cpp(fold
         assert {key: model.metadata(f"subterra.{key}") for key in FACTS} == FACTS
         assert "think" not in model.reply(prompts[-1], temperature=0, seed=1).text
         assert json.loads(model.metadata("subterra.tools")) == {}
+
+
+def test_a_family_that_nobody_knows_is_one_line(folders, tmp_path, cache):
+    strange = tmp_path / "strange"
+    shutil.copytree(folders["phi3"], strange)
+    config = json.loads((strange / "config.json").read_text()) | {
+        "architectures": ["StrangeLM"],
+        "model_type": "strange",
+    }
+    (strange / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SubterraError, match="converter cannot write a model of type 'strange'") as caught:
+        export_model(strange, tmp_path / "f16.gguf", cache=cache, **FACTS)
+    assert str(caught.value).isprintable() and not list(tmp_path.glob("*.gguf*"))
+
+
+def test_a_converter_that_cannot_be_fetched_is_one_line_and_leaves_nothing(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    with pytest.raises(
+        SubterraError, match=r"could not be fetched .* run `make converter` once where there is a network"
+    ):
+        export_model(folders["phi3"], tmp_path / "f16.gguf", cache=tmp_path / "cache", **FACTS)
+    assert not list(tmp_path.glob("cache/llama.cpp/*")) and not list(tmp_path.glob("*.gguf*"))

@@ -56,7 +56,7 @@ def pretrain(
     trainer.train(resume_from_checkpoint=last_whole(run / "checkpoints"))
     save_model(trainer.model.to(torch.bfloat16), tokenizer, Path(out))
     records.write_table(losses(trainer.state.log_history), records.LOSS, out_loss)
-    facts = {"tokens": len(rows) * size, **run_facts(trainer, began)}
+    facts = {"tokens": len(rows) * size, **run_facts(trainer, began, len(rows) * size)}
     write_whole(out_json, pretty(facts))
     shutil.rmtree(run, ignore_errors=True)
     return facts

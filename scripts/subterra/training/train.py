@@ -157,7 +157,7 @@ def work(task: Task) -> None:
     trainer.train(resume_from_checkpoint=reached)
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
     if trainer.is_world_process_zero():
-        _write(task, trainer, state, tokenizer, facts | run_facts(trainer, began))
+        _write(task, trainer, state, tokenizer, facts | run_facts(trainer, began, rows.seen))
         shutil.rmtree(run, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()

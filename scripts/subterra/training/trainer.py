@@ -5,6 +5,7 @@ loss is the mean of theirs, however they are spread. So any number of processes 
 """
 
 import json
+import resource
 import shutil
 import sys
 import time
@@ -164,6 +165,9 @@ class Told(TrainerCallback):
                 flush=True,
             )
 
+    def on_train_end(self, args, state, control, **_):
+        self.seconds, self.steps = time.monotonic() - self.began, state.global_step - self.first
+
     def on_log(self, args, state, control, logs, **_):
         self.loss = logs.get("loss", self.loss)
         now = time.monotonic()
@@ -180,9 +184,17 @@ class Told(TrainerCallback):
         print(text, file=sys.stderr, flush=True)
 
 
-def run_facts(trainer: Trainer, began: float) -> dict:
-    """Return what is told of a finished run: parameters, precision, steps, the best one, its loss, and seconds."""
+def run_facts(trainer: Trainer, began: float, tokens_read: int) -> dict:
+    """Return what is told of a finished run: parameters, precision, steps, the best one, its loss, speed and memory.
+
+    `tokens_read` are those of all steps. Tokens a second are those of this process's own steps, held-out measurements
+    among the time; memory is the peak of this process, on its GPU where it has one.
+    """
+    told = next(one for one in trainer.callback_handler.callbacks if isinstance(one, Told))
+    here = tokens_read * told.steps / max(1, trainer.state.max_steps)
     return {
+        "tokens_per_second": round(here / told.seconds) if told.steps else None,
+        "peak_gib": round(peak_bytes() / 2**30, 2),
         "parameters": parameters(trainer.model),
         "trained_parameters": parameters(trainer.model, trained=True),
         "precision": "bf16" if trainer.args.bf16 else "fp32",
@@ -191,6 +203,13 @@ def run_facts(trainer: Trainer, began: float) -> dict:
         "valid_loss": trainer.state.best_metric,
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has held at once, in bytes: its GPU's, or without one its own."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def parameters(model, trained: bool = False) -> int:
