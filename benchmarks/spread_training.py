@@ -72,9 +72,8 @@ def main() -> None:
     settings |= {"rows_per_step": asked.processes, "tokens_per_step": asked.row * asked.processes}
     settings |= {"gradient_checkpointing": asked.checkpointing, "least_steps": asked.steps, "epochs": 0}
     peaks = {gpu.name: gpu.bf16 for gpu in read_gpus(ROOT / "config" / "gpus.yaml")}
-    print(
-        "| sharding | parameters | tokens a second | GiB a process | share of the peak |\n| --- | --- | --- | --- | --- |"
-    )
+    heads = ["sharding", "parameters", "tokens a second", "GiB a process", "share of the peak"]
+    print(f"| {' | '.join(heads)} |\n" + "| --- " * len(heads) + "|")
     with tempfile.TemporaryDirectory() as place:
         base = written(asked.base, Path(place)) if asked.base in SHAPES else asked.base
         for sharding in asked.sharding:

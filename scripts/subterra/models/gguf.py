@@ -179,7 +179,9 @@ def _load(path: Path, n_ctx: int, threads: int):
 
     with captured_log() as log:
         try:
-            llama = Llama(str(path), n_ctx=n_ctx, n_threads=threads, n_threads_batch=threads, verbose=False)
+            # All on the GPU where llama.cpp was built for one (CMAKE_ARGS=-DGGML_CUDA=on); else it has no effect.
+            how = {"n_threads": threads, "n_threads_batch": threads, "n_gpu_layers": -1}
+            llama = Llama(str(path), n_ctx=n_ctx, verbose=False, **how)
         except ValueError:
             reason = log[0] if log else "unknown reason"
             raise SubterraError(f"{path}: llama.cpp cannot load it ({reason}); export it again") from None
