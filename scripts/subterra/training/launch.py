@@ -25,9 +25,9 @@ def launch(task: Mapping, nodes: int, processes: int, threads: int) -> None:
 
     `threads` is what the processes of a machine share. Raises SubterraError with what a process said to the user.
     """
-    place = Path(task["checkpoints"]) / "launched"
+    place = Path(task["checkpoints"])  # which every node sees
     place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place) as folder:
+    with tempfile.TemporaryDirectory(dir=place, prefix=".launched.") as folder:
         job = Path(folder) / "task.json"
         job.write_text(json.dumps(dict(task)), encoding="utf-8")
         status = _run(command(job, nodes, processes, os.environ), environment(max(1, threads // processes)))

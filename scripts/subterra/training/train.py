@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -101,12 +102,11 @@ def _beginning(folder: str, seed: int, checkpoints: Path) -> Iterator[str]:
     if has_weights(folder):
         yield folder
         return
-    place = checkpoints / "random" / digest([folder_digest(folder), seed])
-    if not has_weights(str(place)):
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=checkpoints, prefix=".random.") as place:
         transformers.set_seed(seed)
         load_model(folder).save_pretrained(place)
-    yield str(place)
-    shutil.rmtree(place, ignore_errors=True)
+        yield place
 
 
 def work(task: Task) -> None:
@@ -117,50 +117,58 @@ def work(task: Task) -> None:
     folder = base_files(task.base)
     tokenizer = tokens.load_tokenizer(folder)
     longest = AutoConfig.from_pretrained(folder).max_position_embeddings
-    talks = [records.read_table(file, records.CONVERSATION) for file in (task.train, task.valid)]
-    if not all(talks):
-        raise SubterraError(
-            f"{task.train}, {task.valid}: no conversations to learn from or to measure on: ask for more of them"
-        )
-    fitted = fit_template(tokenizer, [messages(task.system, row["turns"]) for row in _probes(talks[0])])
-    encoded = [
-        tokens.encode_all(tokenizer, task.system, rows, longest, weight)
-        for rows, weight in zip(talks, (settings["value_weight"], 1.0), strict=True)
-    ]
-    size = settings["tokens_per_step"] // spread.rows_per_step
-    rehearsed = _rehearsed(tokenizer, task.base, settings, task.seed, min(size, longest), encoded[0])
+    fitted, learned, measured = _encoded(task, tokenizer, longest)
     several = spread.rows_per_step
-    learned = [*encoded[0], *rehearsed]
-    rows = tokens.PackedRows(learned, size, settings["epochs"], task.seed, settings["least_steps"] * several, several)
-    held_out = tokens.PackedRows(encoded[1], size, 1, task.seed)
+    size = settings["tokens_per_step"] // several
+    rehearsed = _rehearsed(tokenizer, task.base, settings, task.seed, min(size, longest), learned)
+    mixed, least = [*learned, *rehearsed], settings["least_steps"] * several
+    rows = tokens.PackedRows(mixed, size, settings["epochs"], task.seed, least, several)
+    held_out = tokens.PackedRows(measured, size, 1, task.seed)
     shape = [folder_digest(task.base), (Path(folder) / "config.json").read_text(), code_digest(__name__)]
-    run = Path(task.checkpoints) / digest([encoded, rehearsed, task.base, canonical(settings), task.seed, *shape])
+    run = Path(task.checkpoints) / digest([mixed, measured, task.base, canonical(settings), task.seed, *shape])
     arguments = arguments_of(settings, spread, len(rows), task.seed, run)
     with arguments.main_process_first(local=False):
         reached = last_whole(run)
-    facts = {
-        "base": task.base,
-        "template": "; ".join(fitted) or "as it is",
-        "method": settings["method"],
-        **({"warning": LORA_WARNING} if settings["method"] == "lora" else {}),
-        "optimizer": settings["optimizer"],
-        "sharding": spread.sharding,
-        "processes": spread.processes,
-        "conversations": len(encoded[0]),
-        "tokens": sum(len(one["input_ids"]) for one in encoded[0]),
-        "rehearsed_tokens": sum(len(one["input_ids"]) for one in rehearsed),
-        "agent_tokens": sum(label != tokens.IGNORED for one in encoded[0] for label in one["labels"]),
-        "epochs": round(rows.seen / rows.tokens, 2),
-        "row_fill": round(rows.seen / (size * len(rows)), 4),
-    }
     trainer = trainer_of(_model(task.weights, spread, settings), arguments, rows, held_out, settings)
     trainer.train(resume_from_checkpoint=reached)
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
     if trainer.is_world_process_zero():
-        _write(task, trainer, state, tokenizer, facts | run_facts(trainer, began, rows.seen))
+        facts = {
+            "base": task.base,
+            "template": "; ".join(fitted) or "as it is",
+            "method": settings["method"],
+            **({"warning": LORA_WARNING} if settings["method"] == "lora" else {}),
+            "optimizer": settings["optimizer"],
+            "sharding": spread.sharding,
+            "processes": spread.processes,
+            "conversations": len(learned),
+            "tokens": sum(len(one["input_ids"]) for one in learned),
+            "rehearsed_tokens": sum(len(one["input_ids"]) for one in rehearsed),
+            "agent_tokens": sum(label != tokens.IGNORED for one in learned for label in one["labels"]),
+            "epochs": round(rows.seen / rows.tokens, 2),
+            "row_fill": round(rows.seen / (size * len(rows)), 4),
+            **run_facts(trainer, began, rows.seen),
+        }
+        _write(task, trainer, state, tokenizer, facts)
         shutil.rmtree(run, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
+
+
+def _encoded(task: Task, tokenizer, longest: int) -> tuple[list[str], list[tokens.Encoded], list[tokens.Encoded]]:
+    """Return (what the template needed, conversations to learn from, conversations to measure on)."""
+    learned, measured = (records.read_table(file, records.CONVERSATION) for file in (task.train, task.valid))
+    if not (learned and measured):
+        raise SubterraError(
+            f"{task.train}, {task.valid}: no conversations to learn from or to measure on: ask for more of them"
+        )
+    fitted = fit_template(tokenizer, [messages(task.system, row["turns"]) for row in _probes(learned)])
+    weight = task.settings["value_weight"]
+    return (
+        fitted,
+        tokens.encode_all(tokenizer, task.system, learned, longest, weight),
+        tokens.encode_all(tokenizer, task.system, measured, longest),
+    )
 
 
 def _write(task: Task, trainer, state: Mapping[str, torch.Tensor], tokenizer, facts: dict) -> None:
