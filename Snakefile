@@ -1,6 +1,10 @@
 """Subterra: from the flowcharts in specs/ to small models that follow them, with numbers that prove it."""
 
 
+# Of --sdm apptainer alone: built from envs/subterra.def.
+container: "subterra.sif"
+
+
 include: "rules/common.smk"
 include: "rules/plan.smk"
 include: "rules/estimate.smk"

@@ -4,7 +4,6 @@ Required: results/{agent}/dataset/{train,valid}.parquet and train.digest. Writte
 Face folder), training.json, loss.parquet, loss.svg. A run that was killed goes on from its last checkpoint.
 """
 
-
 if config["training"]["method"] == "lora":
     logger.warning(f"training.{LORA_WARNING}")
 
