@@ -68,12 +68,13 @@ def fetch_converter(cache: str | Path) -> Path:
 
 
 def _unpack(archive: Path, target: Path) -> None:
+    safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from Python 3.11.4 on
     with tarfile.open(archive) as source:
         for member in source:
             inside = member.name.partition("/vendor/llama.cpp/")[2]
             if inside.split("/")[0] in PARTS:
                 member.name = inside
-                source.extract(member, target, filter="data")
+                source.extract(member, target, **safe)
 
 
 def _convert(model_dir: Path, out: Path, facts: dict[str, str], converter: Path) -> None:
