@@ -87,6 +87,7 @@ class Cluster:
     def __init__(self, folder: Path):
         self.folder = folder
         self._daemons: list[subprocess.Popen] = []
+        self._configured = False
 
     def start(self) -> None:
         """Bring it up. Raises Unavailable where that cannot be, RuntimeError where a daemon does not come up."""
@@ -102,6 +103,7 @@ class Cluster:
         names = ",".join(NODES)
         text = SLURM_CONF.format(host=host, folder=self.folder, nodes="\n".join(nodes), names=names)
         CONFIG.mkdir(exist_ok=True)
+        self._configured = True
         (CONFIG / "slurm.conf").write_text(OURS + text)
         (CONFIG / "gres.conf").write_text(OURS + GRES_CONF)
         self._start_munge()
@@ -146,7 +148,8 @@ class Cluster:
                 except subprocess.TimeoutExpired:
                     os.killpg(daemon.pid, signal.SIGKILL)
                     daemon.wait()
-            _remove_ours()
+            if self._configured:  # else they are those of a test that runs beside this one
+                _remove_ours()
 
     def _wait(self, holds: Callable[[], bool], what: str) -> None:
         give_up = time.monotonic() + SOON

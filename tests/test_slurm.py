@@ -22,8 +22,8 @@ SPEC = "specs/tiny.yaml"
 PROFILE = "profiles/slurm/config.yaml"
 SILENT = "http://127.0.0.1:9/v1"  # where nobody answers
 TOO_LONG = 1200  # seconds: jobs wait for their turn, and then for the next look at them
-# The plugin looks after so many seconds, and then 10 later each time: a job here takes about 8 on two free cores.
-FAST = ("--slurm-init-seconds-before-status-checks", "8", "--seconds-between-status-checks", "1", "--latency-wait", "5")
+# The plugin looks after 3 seconds, then 13 later, then 23: a job here takes about 10, most of it three snakemakes.
+FAST = ("--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks", "1", "--latency-wait", "5")
 
 
 class SlurmTree(Tree):
