@@ -186,8 +186,21 @@ def test_a_mistake_that_a_process_meets_is_one_line(tmp_path, base):
 # -- several nodes ---------------------------------------------------------------------------------------------------
 
 
-def test_more_nodes_than_the_job_holds_are_refused(tmp_path):
-    for known in ({}, {"SLURM_JOB_NUM_NODES": "2"}):
+def on_path(folder: Path, monkeypatch, **programs: str) -> None:
+    """Put programs where they are found before any others."""
+    folder.mkdir()
+    for name, text in programs.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+TWO_NODES = "#!/bin/sh\necho 2\n"
+
+
+def test_more_nodes_than_the_job_holds_are_refused(tmp_path, monkeypatch):
+    on_path(tmp_path / "bin", monkeypatch, squeue=TWO_NODES)
+    for known in ({}, {"SLURM_JOB_ID": "7"}):
         with pytest.raises(SubterraError, match=r"training\.nodes: 3 machines are asked for and this job holds"):
             command(tmp_path / "task.json", 3, 8, known)
 
@@ -205,12 +218,7 @@ sys.exit(max(one.wait() for one in started))
 
 
 def test_two_nodes_of_one_process_learn_what_one_process_learns(tmp_path, monkeypatch, alone, base):
-    srun = tmp_path / "bin" / "srun"
-    srun.parent.mkdir()
-    srun.write_text(SRUN % sys.executable)
-    srun.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+    on_path(tmp_path / "bin", monkeypatch, srun=SRUN % sys.executable, squeue=TWO_NODES)
     monkeypatch.setenv("SLURM_JOB_ID", str(os.getpid()))
     monkeypatch.setattr("socket.gethostname", lambda: "127.0.0.1")
     train_model(**arguments(tmp_path, base, nodes=2))

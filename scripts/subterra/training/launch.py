@@ -50,32 +50,37 @@ def command(job: Path, nodes: int, processes: int, known: Mapping[str, str]) -> 
     work = ["-m", "subterra.training.launch", str(job)]
     if nodes == 1:
         return [*torchrun, "--standalone", *work]
-    held = int(known.get("SLURM_JOB_NUM_NODES", known.get("SLURM_NNODES", "1")))
+    number = known.get("SLURM_JOB_ID", "")
+    held = _nodes_of(number) if number else 1
     if held < nodes:
         raise SubterraError(
             f"training.nodes: {nodes} machines are asked for and this job holds {held}: give the rule train_model "
             "as many nodes in profiles/slurm, or take fewer"
         )
-    number = known.get("SLURM_JOB_ID", "0")
     meet = [f"--rdzv-id={number}", "--rdzv-backend=c10d"]
     meet.append(f"--rdzv-endpoint={socket.gethostname()}:{20_000 + int(number) % 20_000}")
-    on_each = [
-        "srun",
-        "--overlap",
-        f"--nodes={nodes}",
-        f"--ntasks={nodes}",
-        "--ntasks-per-node=1",
-        "--kill-on-bad-exit=1",
-    ]
-    return [*on_each, *torchrun, *meet, *work]
+    on_each = [f"--jobid={number}", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    on_each += ["--kill-on-bad-exit=1", f"--cpus-per-task={known.get('SLURM_CPUS_ON_NODE', '1')}"]
+    return ["srun", "--overlap", *on_each, *torchrun, *meet, *work]
+
+
+def _nodes_of(job: str) -> int:
+    """Return how many nodes a SLURM job holds. What its environment says is of the step, which is on one of them."""
+    asked = ["squeue", "--noheader", "--format=%D", f"--jobs={job}"]
+    return int(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Return the environment of the processes: where the package is, and how many threads each may have."""
+    """Return the environment of the processes: where the package is, and how many threads each may have.
+
+    What SLURM said of this step is left out: srun would take it for what the processes are to get.
+    """
     package = str(Path(__file__).resolve().parents[2])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SRUN_"))}
+    kept |= {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}
     wanted = {"PYTHONPATH": package, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     quiet = {"PYTHONWARNINGS": "ignore"}  # DeepSpeed calls what torch is about to rename, at every step
-    return os.environ | wanted | quiet
+    return kept | wanted | quiet
 
 
 def _run(arguments: list[str], variables: Mapping[str, str]) -> int:
