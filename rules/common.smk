@@ -8,12 +8,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from subterra.code import code_digest, folder_digest
-from subterra.config import LORA_WARNING, base_folder, check_config, shaping_training
+from subterra.config import base_folder, check_config, shaping_training
 from subterra.errors import one_line
 from subterra.flowchart import Flowchart
 from subterra.models.asking import shaping
 from subterra.plan import plan_agent, shard_name
 from subterra.pretraining.corpus import corpus_digest
+from subterra.training.lora import LORA_WARNING
 
 
 configfile: "config/config.yaml"

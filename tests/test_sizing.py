@@ -31,7 +31,7 @@ from subterra.sizing import (
     steps_of,
 )
 from subterra.training import attention, tokens
-from subterra.training.model import with_lora
+from subterra.training.lora import with_lora
 from subterra.training.optimizer import optimizer
 from toy_spec import TOY
 from transformers import (

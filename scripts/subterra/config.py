@@ -13,10 +13,6 @@ SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schema.yaml"
 BASES = Path("bases")
 HOW_TRAINED = ("nodes", "processes", "sharding", "gradient_checkpointing")
 LONGEST = 200  # letters of a base's name
-LORA_WARNING = (
-    "method: lora trains few parameters: a companion paper of the method reports that LoRA of rank 16 to 128 does not "
-    "reach full fine-tuning on procedures. Compare the report's conformance with that of method: full."
-)
 
 
 def check_config(config: Mapping[str, Any], file: str = "config") -> None:

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from subterra.errors import SubterraError
 from subterra.text import pretty, write_whole
 from subterra.training import attention, tokens
+from subterra.training.lora import with_lora
 
 if not torch.cuda.is_available():
     # accelerate loads DeepSpeed when a model is saved, which else looks for a GPU and tells that there is none.
@@ -90,20 +91,6 @@ def _fetched(base: str) -> str:
         return snapshot_download(base, local_files_only=True)
     except LocalEntryNotFoundError:
         return snapshot_download(base, allow_patterns=FETCHED)
-
-
-def with_lora(model, settings: Mapping[str, Any]):
-    """Return the model with small trained matrices beside every linear map but the last; the others are frozen."""
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        target_modules="all-linear",
-        r=settings["rank"],
-        lora_alpha=settings["alpha"],
-        lora_dropout=settings["dropout"],
-    )
-    return get_peft_model(model, config)
 
 
 def merged(folder: str, settings: Mapping[str, Any], state: Mapping[str, torch.Tensor]):

@@ -17,15 +17,15 @@ from transformers import AutoConfig
 
 from subterra import records
 from subterra.code import code_digest, folder_digest
-from subterra.config import LORA_WARNING
 from subterra.dialogue import messages
 from subterra.errors import SubterraError
 from subterra.pretraining.rows import rehearsal
 from subterra.text import canonical, digest, pretty, write_whole
 from subterra.training import tokens
 from subterra.training.launch import launch
+from subterra.training.lora import LORA_WARNING, with_lora
 from subterra.training.memory import keep_freed_memory
-from subterra.training.model import base_files, has_weights, load_model, merged, save_model, with_lora
+from subterra.training.model import base_files, has_weights, load_model, merged, save_model
 from subterra.training.template import fit_template
 from subterra.training.trainer import (
     Spread,
