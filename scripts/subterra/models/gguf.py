@@ -6,19 +6,14 @@ a model says never depends on what it was asked before.
 """
 
 import codecs
-import ctypes
-import json
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
-
-from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing import Any
 
 from subterra.errors import SubterraError
 from subterra.models import ContextFull, Reply
+from subterra.models.gguf_text import GgufText
 
 # llama.cpp's own defaults, written out because results depend on them.
 SAMPLING = {"top_k": 40, "top_p": 0.95, "min_p": 0.05, "repeat_penalty": 1.0}
@@ -37,10 +32,12 @@ class GgufModel:
         if not self.path.is_file():
             raise SubterraError(f"{path}: not found; run `make run` first")
         self._llama = _load(self.path, n_ctx, threads)
-        self._vocabulary = _library().llama_model_get_vocab(self._llama.model)
-        self._template = self._chat_template()
+        try:
+            self._text = GgufText(self._llama.model, path)
+        except SubterraError:
+            self.close()
+            raise
         self._last: list[Message] = []
-        self._pieces: dict[int, bytes] = {}
 
     def reply(self, messages: Sequence[Message], *, temperature: float, seed: int, max_tokens: int = 120) -> Reply:
         """Return the agent's next turn; temperature 0 is greedy, else the same seed gives the same turn.
@@ -50,8 +47,7 @@ class GgufModel:
         began = time.perf_counter()
         prompt = self.tokenize(self.render(messages))
         written = list(self._generate(messages, prompt, temperature, seed, max_tokens))
-        text = b"".join(map(self._piece, written)).decode("utf-8", "replace").strip()
-        return Reply(text, len(prompt), len(written), time.perf_counter() - began)
+        return Reply(self._text.words(written), len(prompt), len(written), time.perf_counter() - began)
 
     def stream(
         self, messages: Sequence[Message], *, temperature: float, seed: int, max_tokens: int = 120
@@ -60,7 +56,7 @@ class GgufModel:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         prompt = self.tokenize(self.render(messages))
         for token in self._generate(messages, prompt, temperature, seed, max_tokens):
-            if text := decoder.decode(self._piece(token)):
+            if text := decoder.decode(self._text.piece(token)):
                 yield text
         if rest := decoder.decode(b"", final=True):
             yield rest
@@ -72,11 +68,11 @@ class GgufModel:
 
     def render(self, messages: Sequence[Message]) -> str:
         """Return the prompt that the file's own chat template makes, ready for the agent's turn."""
-        return self._template.render(messages=list(messages), add_generation_prompt=True)
+        return self._text.render(messages)
 
     def tokenize(self, text: str) -> list[int]:
         """Return token ids, control tokens read as such; nothing is added in front."""
-        return self._llama.tokenize(text.encode(), add_bos=False, special=True)
+        return self._text.tokenize(text)
 
     def logits(self, tokens: Sequence[int], after: Sequence[int]):
         """Yield the logits (vocabulary,) after `tokens`, then after each token of `after` in turn."""
@@ -91,12 +87,7 @@ class GgufModel:
 
     def metadata(self, key: str, default: str = "") -> str:
         """Return a string of the file's metadata, such as `subterra.system`."""
-        size = _library().llama_model_meta_val_str(self._llama.model, key.encode(), None, 0)
-        if size < 0:
-            return default
-        buffer = ctypes.create_string_buffer(size + 1)
-        _library().llama_model_meta_val_str(self._llama.model, key.encode(), buffer, size + 1)
-        return buffer.value.decode("utf-8", "replace")
+        return self._text.metadata(key, default)
 
     def close(self) -> None:
         """Free the model."""
@@ -123,7 +114,7 @@ class GgufModel:
         tokens = self._llama.generate(prompt, temp=float(temperature), **SAMPLING)
         for _ in range(min(max_tokens, room)):
             token = next(tokens)
-            if _library().llama_vocab_is_eog(self._vocabulary, token):
+            if self._text.ends(token):
                 return
             yield token
 
@@ -133,37 +124,6 @@ class GgufModel:
         if not (self._last and len(messages) > len(self._last) and messages[: len(self._last)] == self._last):
             self._llama.reset()
         self._last = messages
-
-    def _piece(self, token: int) -> bytes:
-        if token not in self._pieces:
-            buffer = ctypes.create_string_buffer(1024)
-            size = _library().llama_token_to_piece(self._vocabulary, token, buffer, 1024, 0, False)
-            self._pieces[token] = buffer.raw[: max(size, 0)]
-        return self._pieces[token]
-
-    def _chat_template(self):
-        """Return the file's chat template, compiled as transformers does it, so that both write the same."""
-        template = self.metadata("tokenizer.chat_template")
-        if not template:
-            self.close()
-            raise SubterraError(f"{self.path}: no chat template inside; export the model with one")
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        environment.filters["tojson"] = lambda value, **settings: json.dumps(value, ensure_ascii=False, **settings)
-        bos, eos = self._llama.token_bos(), self._llama.token_eos()
-        environment.globals |= {"bos_token": self._text(bos), "eos_token": self._text(eos)}
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-        return environment.from_string(template)
-
-    def _text(self, token: int) -> str:
-        known = token >= 0
-        return _library().llama_vocab_get_text(self._vocabulary, token).decode() if known else ""
-
-
-def _refuse(message: str) -> NoReturn:
-    raise TemplateError(message)
 
 
 def _library():
