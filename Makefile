@@ -8,7 +8,7 @@ CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/scripts
 
-.PHONY: help setup run test check converter chat report clean
+.PHONY: help setup run test check converter crewai chat clean
 
 help:
 	@echo "make run      set up, then build everything: snakemake --cores all"
@@ -16,6 +16,7 @@ help:
 	@echo "make chat     talk to a compiled agent: make chat AGENT=travel_booking ARGS="--temperature 0.7""
 	@echo "make check    the style checks alone"
 	@echo "make converter  fetch llama.cpp's converter, for bases such as Gemma, Mistral and Phi"
+	@echo "make crewai   an environment of its own for CrewAI, which is compared with: 1 GB"
 	@echo "make clean    remove what was built; .cache/ and the environment stay"
 
 setup: $(VENV)/.ready
@@ -48,6 +49,14 @@ check: setup
 # For bases that our own writer does not know; else it is fetched when it is first needed.
 converter: setup
 	@python -c 'from subterra.export.converter import fetch_converter; print(fetch_converter(".cache"))'
+
+# Its pins do not go together with ours.
+crewai: $(VENV)-crewai/.ready
+
+$(VENV)-crewai/.ready: envs/crewai.txt
+	@$(PYTHON) -m venv $(VENV)-crewai
+	@$(VENV)-crewai/bin/python -m pip install --quiet --disable-pip-version-check -r envs/crewai.txt
+	@touch $@
 
 chat: setup
 	@python -m subterra.chat results/$(AGENT)/gguf $(ARGS)

@@ -14,6 +14,8 @@ include: "rules/assemble.smk"
 include: "rules/train.smk"
 include: "rules/export.smk"
 include: "rules/evaluate.smk"
+include: "rules/compare.smk"
+include: "rules/judge.smk"
 include: "rules/report.smk"
 include: "rules/pretrain.smk"
 

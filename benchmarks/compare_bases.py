@@ -20,13 +20,14 @@ import yaml
 from speed import steps_a_second
 from subterra import matcher
 from subterra.conformance import score_dialogues
-from subterra.dialogue import chosen, hold_dialogues
+from subterra.dialogue import chosen
+from subterra.evaluation import Play
 from subterra.export.gguf_writer import export_f16
 from subterra.export.quantize import quantize
 from subterra.flowchart import Flowchart
-from subterra.models.gguf import GgufModel
 from subterra.records import CONVERSATION, read_table
-from subterra.report.summary import SPLITS
+from subterra.report.headline import SPLITS
+from subterra.sections import compiled
 from subterra.training import tokens
 from subterra.training.model import load_base
 from subterra.training.train import train_model
@@ -84,16 +85,20 @@ class Build:
         export_f16(out / "model", out / "f16.gguf", **told, system=self.flowchart.system)
         quantize(out / "f16.gguf", out / "q8_0.gguf", "q8_0")
         for temperature in self.config["evaluation"]["temperatures"]:
-            with GgufModel(out / "q8_0.gguf") as model:
-                dialogues = hold_dialogues(
-                    model,
-                    self.scenarios,
-                    self.flowchart.system,
-                    condition=out.name,
-                    temperature=temperature,
-                    seed=self.config["seed"],
-                    max_turns=self.config["evaluation"]["max_turns"],
-                )
+            play = Play(
+                condition=f"compiled-{out.name}",
+                temperature=float(temperature),
+                shard=0,
+                settings={**self.config["evaluation"], "trials": 1, "shards": 1},
+                customer={"backend": "scripted"},
+                answering=compiled(self.config, str(out / "q8_0.gguf"), float(temperature)),
+                section="export",
+                seed=self.config["seed"],
+                tools={},
+                cache=out / "cache",
+                parallel=self.config["evaluation"]["parallel"],
+            )
+            dialogues = play.hold(self.flowchart, self.scenarios)
             yield temperature, score_dialogues(self.flowchart, self.scenarios, dialogues, self.matcher)
 
 

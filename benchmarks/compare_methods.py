@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 from compare_bases import ROOT, Build, cells
-from subterra.report.summary import SPLITS
+from subterra.report.headline import SPLITS
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Print the tables of the README from finished builds: conformance and what is counted beside it, then time by stage.
+"""Print the tables of the README from finished builds: conformance and what is counted beside it, time by stage, costs.
 
 PYTHONPATH=scripts python benchmarks/results_table.py results/*/summary.json
 """
@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from subterra.progress import duration
+from subterra.report.headline import split_order
 from subterra.report.page import COUNTS
-from subterra.report.summary import split_order
 from subterra.statistics import wilson
 
 Row = dict
@@ -38,7 +38,7 @@ def conformance(rows: list[Row], name: str) -> str:
                 f"{share(row['conforming'], row['conversations'])} ({100 * low:.0f} to {100 * high:.0f})",
                 share(row["outcome_correct"], row["conversations"]),
                 *(share(row[right], row[total]) for _, right, total in counts),
-                f"{row['tokens_per_second']:,.0f}" if row["tokens_per_second"] else "-",
+                f"{row['tokens_per_busy_second']:,.0f}" if row["tokens_per_busy_second"] else "-",
             ]
         )
     return table([*head, "tokens/s"], found)
@@ -73,6 +73,29 @@ def checks(summary: dict) -> str:
     )
 
 
+def costs(summaries: list[dict]) -> str:
+    """What a conversation costs under each condition, an agent and condition a row; ratios to the compiled model's."""
+    head = ["agent", "condition", "", "calls", "tokens in", "kept", "tokens out", "$ a conversation", "$, prompts kept"]
+    rows = []
+    for summary in summaries:
+        against = {one["condition"]: one for one in summary["costs"]["against"]}
+        for one in summary["costs"]["conditions"]:
+            if one["condition"].startswith("compiled-") and one["condition"] != summary["costs"]["headline"]:
+                continue
+            ratios = against.get(one["condition"])
+            rows.append(
+                [
+                    *(summary["agent"], one["condition"], one["how"], f"{one['calls']:.1f}"),
+                    *(f"{one[key]:,.0f}" for key in ("tokens_in", "tokens_cached", "tokens_out")),
+                    f"{one['dollars']:.2g}",
+                    f"{one['dollars_cached']:.2g}" if one["dollars_cached"] else "-",
+                    f"{ratios['ratio_at_the_papers_prices']:,.0f}" if ratios else "1",
+                    f"{ratios['break_even']:,.1f}" if ratios and ratios["break_even"] is not None else "-",
+                ]
+            )
+    return table([*head, "times ours, the paper's prices", "break-even"], rows)
+
+
 def stages(summaries: list[dict]) -> str:
     """Seconds by stage, added up over jobs, an agent a column."""
     names = list(dict.fromkeys(row["stage"] for summary in summaries for row in summary["stages"]))
@@ -87,7 +110,8 @@ def main(files: list[str]) -> None:
     for summary in summaries:
         print(f"<details><summary>{summary['title']}: every model, at both temperatures</summary>\n")
         print(f"{conformance(runs(summary), 'model, temperature')}\n\n{checks(summary)}\n\n</details>\n")
-    print(stages(summaries))
+    print(stages(summaries), end="\n\n")
+    print(costs(summaries))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,18 @@ from subterra.flowchart import Flowchart
 from subterra.models.asking import shaping
 from subterra.plan import plan_agent, shard_name
 from subterra.pretraining.corpus import corpus_digest
+from subterra.prompts import prompts_digest
+from subterra.sections import (
+    CODE,
+    answering,
+    baselines,
+    name_of,
+    part_of,
+    played,
+    settings_of,
+    takes_part,
+    temperature_of,
+)
 from subterra.training.lora import LORA_WARNING
 
 
@@ -28,8 +40,13 @@ AGENTS = config["agents"]
 ASKS_A_MODEL = config["teacher"]["backend"] != "builtin"
 SHARDS = [shard_name(number) for number in range(config["shards"])]
 QUANTIZATIONS = ["f16", *config["export"]["quantizations"]]
-CONDITIONS = [f"compiled-{quant}" for quant in QUANTIZATIONS]
 TEMPERATURES = [f"{temperature:g}" for temperature in config["evaluation"]["temperatures"]]
+BASELINES = baselines(config)
+# Every evaluation: who answers, and at which temperature.
+RUNS = [(f"compiled-{quant}", temperature) for quant in QUANTIZATIONS for temperature in TEMPERATURES]
+RUNS += [(condition, f"{temperature_of(settings):g}") for condition, settings in BASELINES.items()]
+JUDGES = [section for section in ("judge", "second_judge") if takes_part(config, section)]
+PLAYED = [shard_name(number) for number in range(config["evaluation"]["shards"])]
 
 
 wildcard_constraints:
@@ -37,6 +54,8 @@ wildcard_constraints:
     shard="[0-9]+",
     quant="[a-z0-9_]+",
     temperature="[0-9.e-]+",
+    condition="[a-z0-9_-]+",
+    judge="judge|second_judge",
 
 
 def ordered(section):
@@ -117,17 +136,40 @@ def products(agent):
                 "results/{agent}/gguf/README.md",
                 "results/{agent}/evaluation/matcher.joblib",
                 "results/{agent}/evaluation/matcher.json",
-                "results/{agent}/evaluation/{condition}/{temperature}/dialogues.parquet",
-                "results/{agent}/evaluation/{condition}/{temperature}/scores.parquet",
+                "results/{agent}/evaluation/costs.json",
                 "results/{agent}/report.html",
+                "results/{agent}/transcripts.html",
                 "results/{agent}/summary.json",
             ],
             agent=agent,
             quant=QUANTIZATIONS,
-            condition=CONDITIONS,
-            temperature=TEMPERATURES,
         )
-        return sorted(set(files))
+        return sorted({*files, *(file for run in evaluated(agent) for file in run["files"])})
+
+    return inputs
+
+
+def evaluated(agent):
+    """Return every evaluation of an agent with its files: {condition, temperature, dialogues, scores, judgements}."""
+    found = []
+    for condition, temperature in RUNS:
+        folder = f"results/{agent}/evaluation/{condition}/{temperature}"
+        run = {
+            "dialogues": [f"{folder}/dialogues/{shard}.parquet" for shard in PLAYED],
+            "scores": [f"{folder}/scores.parquet"],
+            "judgements": [f"{folder}/judgements/{judge}.parquet" for judge in JUDGES],
+        }
+        files = [file for kind in run.values() for file in kind]
+        found.append({"condition": condition, "temperature": float(temperature), **run, "files": files})
+    return found
+
+
+def behind_evaluations(*kinds):
+    """Inputs of an agent: files of all its evaluations, asked for only once its data set is there."""
+
+    def inputs(wildcards):
+        checkpoints.assemble_dataset.get(agent=wildcards.agent)
+        return [file for run in evaluated(wildcards.agent) for kind in kinds for file in run[kind]]
 
     return inputs
 

@@ -1,7 +1,7 @@
-"""Real dialogues through llama.cpp with a scripted customer, then a score for each, by machine.
+"""Real dialogues through llama.cpp with a customer, then a score for each, by machine.
 
 Required: results/{agent}/gguf/{quant}.gguf, results/{agent}/dataset/. Written: results/{agent}/evaluation/matcher.json,
-evaluation/{condition}/{temperature}/{dialogues,scores}.parquet.
+evaluation/{condition}/{temperature}/dialogues/{shard}.parquet, and scores.parquet beside that folder.
 """
 
 
@@ -32,23 +32,24 @@ rule fit_matcher:
 rule hold_dialogues:
     input:
         gguf=behind_dataset("results/{agent}/gguf/{quant}.gguf"),
+        flowchart=behind_dataset("results/{agent}/flowchart.json"),
         digest=behind_dataset("results/{agent}/dataset/test.digest"),
         scenarios=ancient(behind_dataset("results/{agent}/dataset/test.parquet")),
     output:
-        dialogues="results/{agent}/evaluation/compiled-{quant}/{temperature}/dialogues.parquet",
+        dialogues="results/{agent}/evaluation/compiled-{quant}/{temperature}/dialogues/{shard}.parquet",
     log:
-        "logs/{agent}/evaluate/{quant}-{temperature}.log",
+        "logs/{agent}/evaluate/{quant}-{temperature}-{shard}.log",
     benchmark:
-        "benchmarks/{agent}/evaluate/{quant}-{temperature}.tsv"
+        "benchmarks/{agent}/evaluate/{quant}-{temperature}-{shard}.tsv"
     conda:
         "../envs/subterra.yaml"
     params:
-        system=lambda wildcards: flowchart(wildcards.agent).system,
-        scenarios=ordered(config["evaluation"]["scenarios"]),
-        max_turns=config["evaluation"]["max_turns"],
+        evaluation=played(config),
+        customer=part_of(config, "customer", "customer"),
+        context=config["export"]["context"],
         tools=ordered(config["tools"]),
         seed=config["seed"],
-        code=code_digest("subterra.dialogue", "subterra.models.gguf"),
+        code=code_digest(*CODE),
     message:
         "{wildcards.agent}: talk with {wildcards.quant} at temperature {wildcards.temperature}"
     script:
@@ -60,7 +61,10 @@ rule score_dialogues:
         flowchart=behind_dataset("results/{agent}/flowchart.json"),
         matcher=behind_dataset("results/{agent}/evaluation/matcher.joblib"),
         scenarios=ancient(behind_dataset("results/{agent}/dataset/test.parquet")),
-        dialogues=behind_dataset("results/{agent}/evaluation/{condition}/{temperature}/dialogues.parquet"),
+        dialogues=behind_dataset(
+            "results/{agent}/evaluation/{condition}/{temperature}/dialogues/{shard}.parquet",
+            shard=PLAYED,
+        ),
     output:
         scores="results/{agent}/evaluation/{condition}/{temperature}/scores.parquet",
     log:

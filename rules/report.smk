@@ -1,6 +1,6 @@
 """One page an engineer would forward, and the same figures for machines; then one page over all agents.
 
-Required: everything before. Written: results/{agent}/report.html, summary.json, and results/report.html.
+Required: everything before. Written: results/{agent}/report.html, transcripts.html, summary.json, and results/report.html.
 """
 
 
@@ -14,22 +14,16 @@ rule build_report:
         ggufs=behind_dataset("results/{agent}/gguf/{quant}.gguf", quant=QUANTIZATIONS),
         parity=behind_dataset("results/{agent}/gguf/parity.json"),
         matcher=behind_dataset("results/{agent}/evaluation/matcher.json"),
-        dialogues=behind_dataset(
-            "results/{agent}/evaluation/{condition}/{temperature}/dialogues.parquet",
-            condition=CONDITIONS,
-            temperature=TEMPERATURES,
-        ),
-        scores=behind_dataset(
-            "results/{agent}/evaluation/{condition}/{temperature}/scores.parquet",
-            condition=CONDITIONS,
-            temperature=TEMPERATURES,
-        ),
+        costs=behind_dataset("results/{agent}/evaluation/costs.json"),
+        paper="config/paper.yaml",
+        evaluation=behind_evaluations("dialogues", "scores", "judgements"),
     output:
         page=report(
             "results/{agent}/report.html",
             category="{agent}",
             caption="../rules/captions/report.rst",
         ),
+        transcripts="results/{agent}/transcripts.html",
         summary="results/{agent}/summary.json",
     log:
         "logs/{agent}/report.log",
@@ -37,7 +31,7 @@ rule build_report:
         "../envs/subterra.yaml"
     params:
         quants=QUANTIZATIONS,
-        runs=[(condition, temperature) for condition in CONDITIONS for temperature in TEMPERATURES],
+        runs=lambda wildcards: evaluated(wildcards.agent),
         benchmarks="benchmarks/{agent}",
         worst=config["report"]["worst"],
         code=code_digest("subterra.report"),

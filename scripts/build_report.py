@@ -1,4 +1,4 @@
-"""Everything of one agent -> report.html and summary.json."""
+"""Everything of one agent -> report.html, transcripts.html and summary.json."""
 
 from subterra import __version__
 from subterra.errors import one_line
@@ -6,8 +6,7 @@ from subterra.report import ReportInputs, build_report
 from subterra.text import pretty, write_whole
 
 with one_line(snakemake.log[0]):
-    files = zip(snakemake.params.runs, snakemake.input.dialogues, snakemake.input.scores, strict=True)
-    page, summary = build_report(
+    page, transcripts, summary = build_report(
         ReportInputs(
             flowchart_json=snakemake.input.flowchart,
             dataset_summary=snakemake.input.dataset,
@@ -17,11 +16,17 @@ with one_line(snakemake.log[0]):
             parity_json=snakemake.input.parity,
             matcher_json=snakemake.input.matcher,
             gguf=dict(zip(snakemake.params.quants, snakemake.input.ggufs, strict=True)),
-            evaluation=[(condition, float(t), dialogues, scores) for (condition, t), dialogues, scores in files],
+            evaluation=[
+                (run["condition"], float(run["temperature"]), run["dialogues"], run["scores"][0], run["judgements"])
+                for run in snakemake.params.runs
+            ],
+            costs_json=snakemake.input.costs,
+            paper_yaml=snakemake.input.paper,
             benchmark_dir=snakemake.params.benchmarks,
             version=__version__,
             worst=snakemake.params.worst,
         )
     )
     write_whole(snakemake.output.page, page)
+    write_whole(snakemake.output.transcripts, transcripts)
     write_whole(snakemake.output.summary, pretty(summary))

@@ -1,21 +1,27 @@
-"""gguf/{quant}.gguf and the scenarios -> evaluation/compiled-{quant}/{temperature}/dialogues.parquet."""
+"""gguf/{quant}.gguf and the scenarios -> evaluation/compiled-{quant}/{temperature}/dialogues/{shard}.parquet."""
 
-from subterra.dialogue import chosen, hold_dialogues
 from subterra.errors import one_line
-from subterra.models.gguf import GgufModel
+from subterra.evaluation import Play
+from subterra.flowchart import Flowchart
 from subterra.records import CONVERSATION, DIALOGUE, read_table, write_table
-from subterra.tools import own_tools
+from subterra.sections import compiled, settings_of
 
-with one_line(snakemake.log[0]), GgufModel(snakemake.input.gguf) as model:
-    scenarios = chosen(read_table(snakemake.input.scenarios, CONVERSATION), snakemake.params.scenarios)
-    dialogues = hold_dialogues(
-        model,
-        scenarios,
-        snakemake.params.system,
-        condition=f"compiled-{snakemake.wildcards.quant}",
-        temperature=float(snakemake.wildcards.temperature),
+with one_line(snakemake.log[0]):
+    config, name = snakemake.config, snakemake.wildcards
+    play = Play(
+        condition=f"compiled-{name.quant}",
+        temperature=float(name.temperature),
+        shard=int(name.shard),
+        settings=snakemake.params.evaluation,
+        customer=settings_of(config, "customer"),
+        answering=compiled(config, snakemake.input.gguf, float(name.temperature)),
+        section="export",
         seed=snakemake.params.seed,
-        max_turns=snakemake.params.max_turns,
-        own=own_tools(snakemake.params.tools),
+        tools=snakemake.params.tools,
+        cache=config["cache"],
+        parallel=config["evaluation"]["parallel"],
+        threads=snakemake.threads,
     )
+    scenarios = read_table(snakemake.input.scenarios, CONVERSATION)
+    dialogues = play.hold(Flowchart.read(snakemake.input.flowchart), scenarios)
     write_table(dialogues, DIALOGUE, snakemake.output.dialogues)

@@ -1,4 +1,4 @@
-"""A real HTTP server that speaks the OpenAI protocol, writes what the teacher's prompts ask for, and fails to order.
+"""A real HTTP server that speaks the OpenAI protocol, writes what our prompts ask for, and fails to order.
 
 It runs in a process of its own, and counts every request: `with Server(tmp_path) as server: ...`. Which requests fail
 and how is said by `server.fail(...)`: {fault: share of the requests, or a list of their numbers}.
@@ -19,6 +19,8 @@ import time
 import urllib.request
 from collections import deque
 from pathlib import Path
+
+from endpoint_roles import answered
 
 KEY = "sk-test-SECRET-123"
 MODEL = "teacher-1"
@@ -47,7 +49,9 @@ def words_of(turn: dict, rng: random.Random, fault: str = "") -> str:
 
 
 def written(messages: list[dict], number: int, fault: str) -> str:
-    """Return the answer to a request of the teacher's prompts."""
+    """Return the answer to a request of the teacher's prompts, or of an evaluation's."""
+    if (answer := answered(messages, number)) is not None:
+        return answer
     prompt = messages[-1]["content"]
     rng = random.Random(1 if fault == "copy" else number)
     lines = told_lines(prompt)

@@ -4,6 +4,7 @@ import pytest
 from subterra import records
 from subterra.conformance import expected_runs, says, score_dialogue
 from subterra.flowchart import Flowchart, Node, Way
+from subterra.records import NOTHING
 
 
 def node(name, role, *ways, prompt="", outcome=""):
@@ -39,7 +40,8 @@ def dialogue(*words, first="assistant", stopped="finished"):
     roles = ["assistant", "user"] if first == "assistant" else ["user", "assistant"]
     turns = [
         {"role": roles[index % 2], "content": text, "nodes": [], "values": {}, "call": ""}
-        | {"tokens_in": 10, "tokens_out": 2, "seconds": 0.5}
+        | NOTHING
+        | {"tokens_in": 10, "tokens_out": 2, "seconds": 0.5, "calls": 1}
         for index, text in enumerate(words)
     ]
     return {
@@ -47,6 +49,8 @@ def dialogue(*words, first="assistant", stopped="finished"):
         "split": "known",
         "condition": "toy",
         "temperature": 0.0,
+        "trial": 0,
+        "customer": "scripted",
         "turns": turns,
         "stopped": stopped,
     }

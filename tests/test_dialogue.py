@@ -1,11 +1,14 @@
 """A dialogue is the scenario's customer and the model in turn, and depends on nothing else."""
 
+import asyncio
 import io
 import json
 
 import pytest
+from subterra.conditions.compiled import Compiled
 from subterra.customer import ScriptedCustomer
-from subterra.dialogue import dialogue_seed, hold_dialogue, hold_dialogues
+from subterra.dialogue import dialogue_seed, spread
+from subterra.evaluation import hold_dialogues, scripted_stage
 from subterra.models import ContextFull, Reply
 from subterra.progress import track
 from subterra.records import DIALOGUE, read_table, write_table
@@ -17,7 +20,7 @@ class Parrot:
     def __init__(self, silent_after=99):
         self.calls, self.silent_after = [], silent_after
 
-    def reply(self, messages, *, temperature, seed, max_tokens=120):
+    async def reply(self, messages, *, temperature, seed, max_tokens=120, as_json=False):
         self.calls.append({"messages": [dict(message) for message in messages], "seed": seed})
         said = "" if len(self.calls) > self.silent_after else f"answer {len(messages)} {seed if temperature else ''}"
         return Reply(said, tokens_in=10 * len(messages), tokens_out=3, seconds=0.25)
@@ -35,15 +38,20 @@ def scenario(number=1, first="assistant", customer=("Lisbon, please.", "Book it.
     return {"id": f"s{number}", "split": "known", "turns": turns}
 
 
+def stage(model, **changes):
+    """Return where a model talks with the customers of scenarios."""
+    settings = {"name": "compiled-q8_0", "temperature": 0.0, "seed": 7, "max_turns": 40} | changes
+    return scripted_stage(Compiled(model, "Be helpful.", settings["temperature"]), **settings)
+
+
 def held(model, row, **changes):
-    settings = {"condition": "compiled-q8_0", "temperature": 0.0, "seed": 7, "max_turns": 40}
-    return hold_dialogue(model, row, "Be helpful.", **(settings | changes))
+    return asyncio.run(stage(model, **changes).hold(row, 0))
 
 
 def test_the_customer_says_its_own_lines_in_order_and_then_nothing():
     customer = ScriptedCustomer(scenario())
-    assert [customer.speak()["content"], customer.speak()["content"]] == ["Lisbon, please.", "Book it."]
-    assert customer.finished and customer.speak() is None
+    first, second, rest = (asyncio.run(customer.speak([])) for _ in range(3))
+    assert [first["content"], second["content"], rest] == ["Lisbon, please.", "Book it.", None]
 
 
 def test_the_agent_greets_answers_every_line_and_has_the_last_word():
@@ -91,10 +99,10 @@ def test_the_turn_limit_ends_it(limit):
 
 def test_a_conversation_that_the_model_cannot_read_any_more_ends_and_keeps_what_was_said():
     class Forgetful(Parrot):
-        def reply(self, messages, **settings):
+        async def reply(self, messages, **settings):
             if len(messages) > 3:
                 raise ContextFull("too long")
-            return super().reply(messages, **settings)
+            return await super().reply(messages, **settings)
 
     row = held(Forgetful(), scenario())
     assert row["stopped"] == "context_full" and [turn["role"] for turn in row["turns"]][-1] == "user"
@@ -106,9 +114,9 @@ def test_a_dialogue_that_just_fits_the_limit_is_finished():
 
 def test_the_order_of_scenarios_changes_no_dialogue(capfd):
     rows = [scenario(number) for number in range(4)]
-    settings = {"condition": "c", "temperature": 0.7, "seed": 7, "max_turns": 9}
-    forward = hold_dialogues(Parrot(), rows, "Be helpful.", **settings)
-    backward = hold_dialogues(Parrot(), rows[::-1], "Be helpful.", **settings)
+    talking = {"name": "c", "temperature": 0.7, "max_turns": 9}
+    forward = asyncio.run(hold_dialogues(stage(Parrot(), **talking), rows))
+    backward = asyncio.run(hold_dialogues(stage(Parrot(), **talking), rows[::-1]))
     assert forward == backward[::-1]
     assert len({row["turns"][0]["content"] for row in forward}) == 4
     assert "c at temperature 0.7: 4 of 4 (100 %)" in capfd.readouterr().err
@@ -120,6 +128,7 @@ def test_every_turn_draws_anew_and_every_setting_changes_the_draw():
     assert len({call["seed"] for call in model.calls}) == 3
     assert len({dialogue_seed(*key) for key in [(7, "a", 0.7), (8, "a", 0.7), (7, "b", 0.7), (7, "a", 0.5)]}) == 4
     assert dialogue_seed(7, "a", 1) == dialogue_seed(7, "a", 1.0) < 2**32
+    assert dialogue_seed(7, "a", 1) == dialogue_seed(7, "a", 1, trial=0) != dialogue_seed(7, "a", 1, trial=1)
 
 
 def test_a_dialogue_is_a_row_of_the_documented_table(tmp_path):
@@ -127,6 +136,15 @@ def test_a_dialogue_is_a_row_of_the_documented_table(tmp_path):
     write_table([row], DIALOGUE, tmp_path / "dialogues.parquet")
     assert read_table(tmp_path / "dialogues.parquet", DIALOGUE) == [row]
     assert row["turns"][2]["tokens_in"] == 30 and row["turns"][1]["tokens_in"] == 0
+
+
+def test_every_beginning_of_the_scenarios_is_spread_over_paths_and_ways():
+    nodes = {"p": ["a", "b", "d"], "q": ["a", "c", "d"], "r": ["a", "b", "e"]}
+    rows = [{"id": f"{path}{n}", "path": path, "nodes": nodes[path]} for path in nodes for n in range(5)]
+    order = [row["path"] for row in spread(rows)]
+    assert sorted(order) == sorted(row["path"] for row in rows)
+    assert all(len(set(order[at : at + 3])) == 3 for at in range(0, 15, 3))
+    assert [row["id"] for row in spread(rows)] == [row["id"] for row in spread(rows[::-1])]
 
 
 # -- tools -----------------------------------------------------------------------------------------------------------
@@ -152,8 +170,8 @@ class Caller(Parrot):
         super().__init__()
         self.lines = iter(lines)
 
-    def reply(self, messages, **settings):
-        reply, line = super().reply(messages, **settings), next(self.lines)
+    async def reply(self, messages, **settings):
+        reply, line = await super().reply(messages, **settings), next(self.lines)
         said = f"<tool_call>{json.dumps(line)}</tool_call>" if isinstance(line, dict) else line
         return Reply(said, reply.tokens_in, reply.tokens_out, reply.seconds)
 

@@ -31,9 +31,7 @@ DOCKERFILE = (ENVS / "Dockerfile").read_text()
 DEFINITION = (ENVS / "subterra.def").read_text()
 # Pinned, and needed by nothing yet: LangGraph, TRL and what was tried with them.
 NOT_YET_NEEDED = """
-    altair datasets dill distro httpcore httpx jsonpatch jsonpointer langchain-core langchain-protocol langgraph
-    langgraph-checkpoint langgraph-prebuilt langgraph-sdk langsmith multiprocess orjson ormsgpack requests-toolbelt
-    trl uuid-utils websockets xxhash zstandard
+    altair datasets dill multiprocess trl
 """
 
 

@@ -1,5 +1,6 @@
 """What an agent knows by heart and what it asks of tools: how it is declared, told in conversations, and scored."""
 
+import asyncio
 import json
 import random
 from collections.abc import Callable
@@ -8,11 +9,12 @@ import pytest
 import yaml
 from subterra import dataset, matcher, records
 from subterra.checker import check_spec
+from subterra.conditions.compiled import Compiled
 from subterra.conformance import says, score_dialogue, score_dialogues
 from subterra.demands import label
-from subterra.dialogue import hold_dialogue
 from subterra.draws import hold_out_values
 from subterra.errors import SpecError
+from subterra.evaluation import scripted_stage
 from subterra.flowchart import Flowchart
 from subterra.models import Reply
 from subterra.plan import SPLITS
@@ -486,7 +488,7 @@ class Actor:
     def __init__(self, lines: list[str]):
         self.lines = iter(lines)
 
-    def reply(self, messages, *, temperature, seed, max_tokens=120) -> Reply:
+    async def reply(self, messages, **settings) -> Reply:
         return Reply(next(self.lines, "Hm."), 1, 1, 0.0)
 
 
@@ -501,8 +503,9 @@ def lines_of(row: dict) -> list[str]:
 
 
 def dialogue(row: dict, lines: list[str]) -> dict:
-    settings = {"condition": "toy", "temperature": 0.0, "seed": 1, "max_turns": 60}
-    return hold_dialogue(Actor(lines), row, "You look after lamps.", **settings)
+    actor = Compiled(Actor(lines), "You look after lamps.", 0.0)
+    stage = scripted_stage(actor, name="toy", temperature=0.0, seed=1, max_turns=60)
+    return asyncio.run(stage.hold(row, 0))
 
 
 def played(shop: Flowchart, row: dict, change: Callable[[list[str]], None] = lambda lines: None) -> dict:

@@ -115,13 +115,14 @@ def test_after_an_edit_the_conversations_equal_those_of_a_clean_build_elsewhere(
 
 def test_a_second_quantization_runs_export_evaluation_and_report(tree):
     tree.configure("export", quantizations=["q8_0", "q4_0"])
-    expected = {"quantize_gguf": 1, "hold_dialogues": 1, "score_dialogues": 1, "write_card": 1}
+    expected = {"quantize_gguf": 1, "hold_dialogues": 1, "score_dialogues": 1, "count_costs": 1, "write_card": 1}
     assert ran(tree.build(), **expected, build_report=1, build_overview=1)
 
 
 def test_an_evaluation_setting_does_not_train(tree):
     tree.configure("evaluation", max_turns=4)
-    assert ran(tree.build(), hold_dialogues=2, score_dialogues=2, build_report=1, build_overview=1)
+    jobs = {"hold_dialogues": 2, "score_dialogues": 2, "count_costs": 1}
+    assert ran(tree.build(), **jobs, build_report=1, build_overview=1)
 
 
 def test_a_new_path_asks_only_for_its_conversations(built, tree):
@@ -182,7 +183,9 @@ def test_deleted_products_are_built_again(tree):
         "results/tiny/flowchart.mmd",
         "results/tiny/gguf/Modelfile",
         "results/tiny/evaluation/matcher.joblib",
-        "results/tiny/evaluation/compiled-f16/0/dialogues.parquet",
+        "results/tiny/evaluation/compiled-f16/0/dialogues/000.parquet",
+        "results/tiny/evaluation/costs.json",
+        "results/tiny/transcripts.html",
         "results/tiny/summary.json",
     ]
     for name in deleted:
@@ -212,7 +215,8 @@ def test_killed_in_mid_generation_it_goes_on_and_asks_nothing_twice(built, tree)
     whole = tree.answers()
     _unlock(tree)
     build = tree.build()
-    assert ran(build, write_conversations=2, assemble_dataset=1, build_report=1, build_overview=1)
+    again = {"write_conversations": 2, "assemble_dataset": 1, "count_costs": 1}
+    assert ran(build, **again, build_report=1, build_overview=1)
     assert not whole & set(build.asked)
     in_flight = [key for key, times in times_asked(tree.cache).items() if times > 1]
     assert len(in_flight) <= 2, "each of two jobs may have had one question in flight"

@@ -112,8 +112,9 @@ class Tree:
             "budget": 50,
         } | more
         self.path("tiny.yaml").write_text(yaml.safe_dump(settings))
-        prices = {MODEL: {"input": 1, "cached_input": 0.25, "output": 4, "batch": 0.5}}
-        self.path("config/prices.yaml").write_text(yaml.safe_dump({"models": prices}))
+        prices = yaml.safe_load(self.path("config/prices.yaml").read_text())
+        prices["models"] |= {MODEL: {"input": 1, "cached_input": 0.25, "output": 4, "batch": 0.5}}
+        self.path("config/prices.yaml").write_text(yaml.safe_dump(prices))
         return self
 
     def start(self, *arguments: str) -> subprocess.Popen:

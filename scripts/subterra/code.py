@@ -35,6 +35,11 @@ def folder_digest(folder: str) -> str:
     return digest([[str(file.relative_to(folder)), _content(file)] for file in files]) if files else ""
 
 
+def file_digest(file: str | Path) -> str:
+    """Return a digest of a file; of one over LARGE bytes, of its size and time."""
+    return digest(_content(Path(file)))
+
+
 def _content(file: Path) -> Any:
     facts = file.stat()
     return [facts.st_size, facts.st_mtime_ns] if facts.st_size > LARGE else digest(file.read_bytes())

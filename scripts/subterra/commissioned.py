@@ -6,14 +6,13 @@ stops it, what was answered is kept, and requests that are on their way are wait
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from subterra.conversation import laid_out, row
 from subterra.errors import SubterraError
-from subterra.ledger import BudgetReached
-from subterra.models.asking import Answer, Asker, Model, NoUse, ToldAlready, Unanswered, books
+from subterra.models.asking import Model, Stopping, Unanswered, books
 from subterra.models.batch import Batch
 from subterra.models.endpoint import Endpoint
 from subterra.progress import track
@@ -45,31 +44,13 @@ async def _written(work: Mapping, asker: Endpoint, settings: Mapping[str, Any]) 
     return shard
 
 
-class _Stopping:
-    """An asker that asks no more once there is a reason to stop."""
-
-    def __init__(self, asker: Asker):
-        self.asker, self.reason = asker, None
-
-    async def ask(self, messages: Sequence[Mapping], salt: str, purpose: str, as_json: bool = False) -> Answer:
-        """Ask, unless there is a reason not to."""
-        if self.reason:
-            raise self.reason
-        try:
-            return await self.asker.ask(messages, salt, purpose, as_json)
-        except (NoUse, BudgetReached) as reason:
-            if self.reason is None or isinstance(self.reason, ToldAlready):
-                self.reason = reason
-            raise
-
-
 class _Shard:
     """The conversations of a shard on their way."""
 
     def __init__(self, work: Mapping, asker: Endpoint, settings: Mapping[str, Any]):
         self.work, self.settings = work, settings
         self.batch = asker if isinstance(asker, Batch) else None
-        self.asker = _Stopping(asker)
+        self.asker = Stopping(asker)
         ids = {step["node"] for step in work["steps"].values()}
         self.teacher = ModelTeacher(work["teacher"], self.asker, work["system"], work["facts"], ids)
         self.talks = {talk["id"]: talk for talk in work["conversations"]}

@@ -3,7 +3,8 @@
 The scenario's customer says the same whatever the agent answers, so the flowchart demands the same node
 run (agent nodes up to the next customer turn, tool or end) after each of the customer's turns and after each tool's
 answer, however far the agent has strayed: every agent turn is judged on its own, and the walk finds its way back with
-the customer's next words.
+the customer's next words. A customer that a model plays says what it likes: there a turn is legal that may come after
+any of its ways (see free_walk).
 """
 
 import json
@@ -12,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from subterra.demands import Demand, Run, call_of, demanded_values, expected_runs, is_due, label
 from subterra.flowchart import HEARD, OLD, Flowchart
+from subterra.free_walk import FreeWalk, interrupts
+from subterra.records import NOTHING, SCRIPTED
 from subterra.text import names, readable
 
 
@@ -22,6 +25,8 @@ def score_dialogue(flowchart: Flowchart, scenario: dict, dialogue: dict, matched
     ValueError where their numbers differ. Turns are counted from 0, as in the dialogue. An agent turn of
     which nothing is demanded (an answer after an end without words) is not judged.
     """
+    if dialogue["customer"] != SCRIPTED:
+        return _score_freely(flowchart, scenario, dialogue, matched)
     demands = expected_runs(flowchart, scenario)
     by_place = {demand.place: demand for demand in demands}
     judged = []
@@ -31,7 +36,29 @@ def score_dialogue(flowchart: Flowchart, scenario: dict, dialogue: dict, matched
             judged.append(Judged(flowchart, demand, dialogue["turns"][index], index, heard, float(confidence)))
     complete = _complete(flowchart, demands, dialogue, len(judged))
     reached = _outcome(flowchart, demands, dialogue, judged)
-    return _row(flowchart, scenario, dialogue, judged, complete, reached)
+    asked = sum(name.endswith(HEARD) for name in scenario["nodes"])
+    handled = _handled(flowchart, scenario, judged)
+    return _row(flowchart, scenario, dialogue, judged, complete, reached, (handled, asked))
+
+
+def _score_freely(flowchart: Flowchart, scenario: dict, dialogue: dict, matched: Sequence[tuple[str, float]]) -> dict:
+    walk, judged, reached = FreeWalk(flowchart, scenario), [], None
+    for number, (index, _, (heard, confidence)) in enumerate(_agent_turns(dialogue, matched), 1):
+        if (demand := walk.demand()) is None:
+            break
+        one = Judged(flowchart, demand, dialogue["turns"][index], index, heard, float(confidence))
+        # The customer may have left without an answer: then these words are none that a node demands.
+        if not one.step["legal"] and number == len(matched) and (reached := walk.may_have_ended()):
+            break
+        one.step["after"] = interrupts(one.run) or one.step["after"]
+        judged.append(one)
+        walk.take(one.run, one.step["legal"], one.step["heard"])
+    if dialogue["stopped"] == "finished" and dialogue["turns"][-1]["role"] == "user":
+        reached = walk.may_have_ended()
+    reached = reached or _end_of(flowchart, judged)
+    handled = sum(bool(interrupts(one.run)) and one.step["legal"] for one in judged)
+    told = sum(bool(interrupts(one.run)) for one in judged)
+    return _row(flowchart, scenario, dialogue, judged, reached is not None, reached, (handled, told))
 
 
 class Judged:
@@ -133,6 +160,11 @@ def _outcome(flowchart: Flowchart, demands: list[Demand], dialogue: dict, judged
     last = demands[-1]
     if last.runs[0] and not is_due(flowchart, last.runs[0]) and _customer_turns(dialogue) == last.place[0]:
         return flowchart.nodes[last.runs[0][-1]].outcome
+    return _end_of(flowchart, judged)
+
+
+def _end_of(flowchart: Flowchart, judged: list[Judged]) -> str | None:
+    """Return the outcome of the last end that was heard, None for none."""
     for one in reversed(judged):
         node = flowchart.nodes.get(one.run[-1] if one.step["legal"] else one.step["heard"].split("+")[-1])
         if node is not None and node.role == "end":
@@ -153,7 +185,13 @@ def _handled(flowchart: Flowchart, scenario: dict, judged: list[Judged]) -> int:
 
 
 def _row(
-    flowchart: Flowchart, scenario: dict, dialogue: dict, judged: list[Judged], complete: bool, reached: str | None
+    flowchart: Flowchart,
+    scenario: dict,
+    dialogue: dict,
+    judged: list[Judged],
+    complete: bool,
+    reached: str | None,
+    interruptions: tuple[int, int],
 ) -> dict:
     steps = [one.step for one in judged]
     wrong = [step for step in steps if not step["legal"]]
@@ -163,7 +201,7 @@ def _row(
     arguments = sum(len(one.arguments) for one in judged)
     turns = dialogue["turns"]
     row = {
-        **{key: dialogue[key] for key in ("id", "split", "condition", "temperature")},
+        **{key: dialogue[key] for key in ("id", "split", "condition", "temperature", "trial")},
         "conforming": complete and not wrong,
         "outcome_expected": scenario["outcome"],
         "outcome_reached": reached,
@@ -177,10 +215,10 @@ def _row(
         "facts_correct": facts.count(True) - no_facts.count(True),
         "arguments_total": arguments,
         "arguments_correct": arguments - sum(len(one.wrong) for one in judged),
-        "interruptions_total": sum(name.endswith(HEARD) for name in scenario["nodes"]),
-        "interruptions_handled": _handled(flowchart, scenario, judged),
+        "interruptions_total": interruptions[1],
+        "interruptions_handled": interruptions[0],
         "turns": len(turns),
-        **{key: sum(turn[key] for turn in turns) for key in ("tokens_in", "tokens_out", "seconds")},
+        **{key: sum((turn[key] for turn in turns), none) for key, none in NOTHING.items()},
         "steps": steps,
     }
     return row | {"justification": _justification(row, complete, dialogue["stopped"])}

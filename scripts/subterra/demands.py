@@ -33,7 +33,7 @@ def expected_runs(flowchart: Flowchart, scenario: dict) -> list[Demand]:
     """
     return [
         Demand(
-            after, place, tuple(dict.fromkeys([own, *_legal_runs(flowchart, own[0], values)] if own else [()])), values
+            after, place, tuple(dict.fromkeys([own, *legal_runs(flowchart, own[0], values)] if own else [()])), values
         )
         for after, place, own, values in _own_runs(flowchart, scenario)
     ]
@@ -91,7 +91,7 @@ def _values_after(flowchart: Flowchart, name: str, scenario: dict, now: Mapping[
     return {variable: value for variable, value in now.items() if variable not in (OLD, NEW)}
 
 
-def _legal_runs(flowchart: Flowchart, first: str, values: Mapping[str, str]) -> list[Run]:
+def legal_runs(flowchart: Flowchart, first: str, values: Mapping[str, str]) -> list[Run]:
     """Return the runs of agent steps from `first` that the draw allows, no edge twice, at most MOST_RUNS."""
     found: list[Run] = []
     waiting: list[Run] = [(first,)]

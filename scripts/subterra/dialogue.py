@@ -1,99 +1,92 @@
-"""A model and a customer talk: the raw material of every score.
-
-Whatever has `reply(messages, *, temperature, seed, max_tokens) -> Reply` can be the agent.
-"""
+"""An agent and a customer talk: the raw material of every score."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice, pairwise
 from types import MappingProxyType
 from typing import Any
 
-from subterra.customer import ScriptedCustomer
+from subterra.conditions import Agent, Said
+from subterra.customer import Customer
 from subterra.models import ContextFull
-from subterra.progress import track
+from subterra.records import NOTHING
 from subterra.text import digest
-from subterra.tools import Answerer, StandIn, Tools, split_call
+from subterra.tools import Answerer, Tools, split_call
 
 
-def hold_dialogue(
-    model,
-    scenario: dict,
-    system: str,
+async def hold_dialogue(
+    agent: Agent,
+    customer: Customer,
+    scenario: Mapping,
+    answerer: Answerer,
     *,
-    condition: str,
-    temperature: float,
-    seed: int,
     max_turns: int,
     own: Mapping[str, Answerer] = MappingProxyType({}),
-) -> dict:
-    """Let the agent talk with the scenario's customer and return a dialogue row (see records.DIALOGUE).
+    strict: bool = True,
+) -> tuple[list[dict], str]:
+    """Let the agent talk with the customer of a scenario; return (turns, what ended it), see records.DIALOGUE.
 
     The agent speaks first unless the scenario's customer does. What it asks of a tool is answered by one of the user's
-    `own`, else from the scenario. It ends when the customer has no line left and the agent has answered (`finished`),
+    `own`, else by `answerer`. It ends when the customer has no more to say and the agent has answered (`finished`),
     when the agent says nothing (`empty_turn`), after `max_turns` turns of all (`turn_limit`), where the model can read
-    no more (`context_full`), or where a tool's answer is not the scenario's, so that the rest cannot be judged
-    (`other_result`).
+    no more (`context_full`), or, if `strict`, where a tool's answer is not the answerer's, so that the rest cannot be
+    judged (`other_result`).
     """
-    customer = ScriptedCustomer(scenario)
-    stand_in = StandIn(scenario)
     turns: list[dict] = []
-    own_seed = dialogue_seed(seed, scenario["id"], temperature)
-    stopped = "turn_limit"
-    if scenario["turns"] and scenario["turns"][0]["role"] == "user":
-        turns.append(_heard(customer.speak()))
+    if scenario["turns"] and scenario["turns"][0]["role"] == "user" and (opening := await customer.speak(turns)):
+        turns.append(_heard(opening))
     while len(turns) < max_turns:
         try:
-            turns.append(_answer(model, turns, system, temperature, own_seed))
+            turns.append(_spoken(await agent.turn(turns)))
+            if call := turns[-1]["call"]:
+                if len(turns) == max_turns:
+                    break
+                expected = answerer(json.loads(call))
+                answer = Tools(own, lambda _, same=expected: same).answer(call)
+                turns.append(_heard({"role": "tool", "content": answer, "nodes": []}))
+                if strict and json.loads(answer) != expected:
+                    return turns, "other_result"
+                continue
+            if not turns[-1]["content"]:
+                return turns, "empty_turn"
+            if (heard := await customer.speak(turns)) is None:
+                return turns, "finished"
         except ContextFull:
-            stopped = "context_full"
-            break
-        if call := turns[-1]["call"]:
-            if len(turns) == max_turns:
-                break
-            expected = stand_in(json.loads(call))
-            answer = Tools(own, lambda _, same=expected: same).answer(call)
-            turns.append(_heard({"role": "tool", "content": answer, "nodes": []}))
-            if json.loads(answer) != expected:
-                stopped = "other_result"
-                break
-            continue
-        if not turns[-1]["content"]:
-            stopped = "empty_turn"
-            break
-        if customer.finished:
-            stopped = "finished"
-            break
+            return turns, "context_full"
         if len(turns) < max_turns:
-            turns.append(_heard(customer.speak()))
-    facts = {"id": scenario["id"], "split": scenario["split"], "condition": condition}
-    return facts | {"temperature": float(temperature), "turns": turns, "stopped": stopped}
-
-
-def hold_dialogues(
-    model,
-    scenarios: Sequence[dict],
-    system: str,
-    *,
-    condition: str,
-    temperature: float,
-    seed: int,
-    max_turns: int,
-    own: Mapping[str, Answerer] = MappingProxyType({}),
-) -> list[dict]:
-    """Return one dialogue row a scenario, in their order; the order changes nothing in them."""
-    settings = {"condition": condition, "temperature": temperature, "seed": seed, "max_turns": max_turns, "own": own}
-    label = f"{condition} at temperature {temperature:g}"
-    return [hold_dialogue(model, scenario, system, **settings) for scenario in track(scenarios, len(scenarios), label)]
+            turns.append(_heard(heard))
+    return turns, "turn_limit"
 
 
 def chosen(scenarios: Iterable[dict], wanted: Mapping[str, int]) -> list[dict]:
-    """Return up to `wanted` scenarios of each split, by lot: more that are asked for leave those before in place."""
-    by_lot = sorted(scenarios, key=lambda scenario: digest(scenario["id"]))
+    """Return up to `wanted` scenarios of each split, spread over the paths and ways that there are (see `spread`)."""
+    scenarios = list(scenarios)
     return [
         scenario
         for split, count in wanted.items()
-        for scenario in [one for one in by_lot if one["split"] == split][:count]
+        for scenario in islice(spread(one for one in scenarios if one["split"] == split), count)
     ]
+
+
+def spread(scenarios: Iterable[dict]) -> Iterator[dict]:
+    """Yield scenarios so that every beginning is spread: the paths, then the edges, that came least so far go first.
+
+    Among equals the lot decides, so that more that are asked for leave those before in place.
+    """
+    waiting = sorted(scenarios, key=lambda scenario: digest(scenario["id"]))
+    edges_of = {scenario["id"]: set(pairwise(scenario["nodes"])) for scenario in waiting}
+    paths, edges = Counter(), Counter()
+
+    def seen(scenario: dict) -> tuple[int, int]:
+        return paths[scenario["path"]], min((edges[edge] for edge in edges_of[scenario["id"]]), default=0)
+
+    while waiting:
+        best = min(waiting, key=seen)
+        waiting.remove(best)
+        paths[best["path"]] += 1
+        edges.update(edges_of[best["id"]])
+        yield best
 
 
 def prompts(scenarios: Iterable[dict], system: str, count: int) -> list[list[dict[str, str]]]:
@@ -106,9 +99,9 @@ def prompts(scenarios: Iterable[dict], system: str, count: int) -> list[list[dic
     return found
 
 
-def dialogue_seed(seed: int, scenario: str, temperature: float) -> int:
-    """Return a seed (32 bits) that the scenario and the temperature alone decide, given the run's own."""
-    return int(digest([seed, scenario, float(temperature)], 8), 16)
+def dialogue_seed(seed: int, scenario: str, temperature: float, trial: int = 0) -> int:
+    """Return a seed (32 bits) that scenario, temperature and trial alone decide, given the run's own."""
+    return int(digest([seed, scenario, float(temperature), *([trial] if trial else [])], 8), 16)
 
 
 def messages(system: str, turns: Iterable[Mapping]) -> list[dict[str, Any]]:
@@ -125,13 +118,15 @@ def _message(turn: Mapping) -> dict[str, Any]:
 
 
 def _heard(turn: Mapping) -> dict:
-    return {**turn, "values": {}, "call": "", "tokens_in": 0, "tokens_out": 0, "seconds": 0.0}
+    return {**turn, "values": {}, "call": "", **NOTHING}
 
 
-def _answer(model, turns: list[dict], system: str, temperature: float, seed: int) -> dict:
-    # Each turn draws anew: one seed for all would give every turn the same luck.
-    turn_seed = (seed + len(turns)) % 2**32
-    reply = model.reply(messages(system, turns), temperature=temperature, seed=turn_seed)
-    words, call = split_call(reply.text)
-    said = {"role": "assistant", "content": words, "nodes": [], "values": {}, "call": call}
-    return said | {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out, "seconds": reply.seconds}
+def _spoken(said: Said) -> dict:
+    words, call = split_call(said.text)
+    counts = {
+        key: sum((getattr(reply, key) for reply in said.replies), none)
+        for key, none in NOTHING.items()
+        if key != "calls"
+    }
+    turn = {"role": "assistant", "content": words, "nodes": [], "values": {}, "call": call}
+    return turn | counts | {"calls": len(said.replies)}

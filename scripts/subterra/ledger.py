@@ -51,10 +51,13 @@ class BudgetReached(SubterraError):
 
 
 class Ledger:
-    """The ledger of a cache folder. `pace` is requests a minute over all jobs, 0 for no limit."""
+    """The ledger of a cache folder. `pace` is requests a minute over all jobs, 0 for no limit.
 
-    def __init__(self, folder: str | Path, budget: float | None = None, pace: float = 0):
-        self.folder, self.budget, self.pace = Path(folder), budget, pace
+    `section` of the config sets the budget; what all sections spend counts.
+    """
+
+    def __init__(self, folder: str | Path, budget: float | None = None, pace: float = 0, section: str = "teacher"):
+        self.folder, self.budget, self.pace, self.section = Path(folder), budget, pace, section
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.started = time.time()
         (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
@@ -94,8 +97,9 @@ class Ledger:
                 if _one(self._rows, "select count(*) from requests where state = 'open'"):
                     return None
                 raise BudgetReached(
-                    f"teacher.budget: ${self.budget:g}: the next request may cost ${most:.4f}, and ${spent:.4f} are "
-                    "spent: raise the budget, or ask for fewer conversations; what was answered is kept"
+                    f"{self.section}.budget: ${self.budget:g}: the next request may cost ${most:.4f}, and "
+                    f"${spent:.4f} are spent: raise the budget, or ask for fewer conversations; what was answered is "
+                    "kept"
                 )
             self._rows.execute("update shared set value = value + ? where name = 'spent'", (most,))
             return self._rows.execute(

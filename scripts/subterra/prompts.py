@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from subterra.errors import SubterraError
-from subterra.text import digest, readable
+from subterra.text import digest, fraction, readable
 
 FOLDER = Path("config") / "prompts"
-STYLES = "styles.txt"
 
 
 class Prompts:
@@ -39,12 +38,21 @@ class Prompts:
     @property
     def styles(self) -> list[str]:
         """The manners of customers, a line each."""
-        file = self.folder / STYLES
+        return self.lines("styles")
+
+    def lines(self, name: str) -> list[str]:
+        """Return the lines of a text file beside the templates. Raises SubterraError where there are none."""
+        file = self.folder / f"{name}.txt"
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         found = [line.strip() for line in lines if line.strip()]
         if not found:
-            raise SubterraError(f"{file}: no manners of customers in it: write some, a line each")
+            raise SubterraError(f"{file}: no {name} of customers in it: write some, a line each")
         return found
+
+    def drawn(self, name: str, *lot: Any) -> str:
+        """Return a line of such a file by lot."""
+        lines = self.lines(name)
+        return lines[int(fraction(name, *lot) * len(lines))]
 
 
 def prompts_digest(part: str, folder: Path | None = None) -> str:

@@ -17,6 +17,11 @@ def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
     return pa.field(name, kind, metadata={"description": meaning})
 
 
+SCRIPTED = "scripted"  # the customer of a dialogue that says its scenario's lines
+NOTHING = {  # what a turn took that no model wrote
+    **dict.fromkeys(("calls", "tokens_in", "tokens_out", "tokens_cached"), 0),
+    **dict.fromkeys(("dollars", "seconds", "busy"), 0.0),
+}
 STRINGS = pa.list_(pa.string())
 VALUES = pa.map_(pa.string(), pa.string())
 
@@ -58,7 +63,11 @@ SPOKEN = pa.struct(
         *TURN,
         _field("tokens_in", pa.int32(), "tokens the model read for this turn (0 for the customer)"),
         _field("tokens_out", pa.int32(), "tokens the model wrote"),
+        _field("tokens_cached", pa.int32(), "those of tokens_in that the provider had kept from before"),
+        _field("calls", pa.int32(), "models asked for this turn: 1, or more where a program stands between"),
+        _field("dollars", pa.float64(), "what the provider bills for it, 0 on a machine of one's own"),
         _field("seconds", pa.float64(), "time to the whole answer"),
+        _field("busy", pa.float64(), "time of this machine: of turns that are written side by side, the turn's share"),
     ]
 )
 
@@ -66,8 +75,10 @@ DIALOGUE = pa.schema(
     [
         _field("id", pa.string(), "the scenario: a test conversation's id"),
         _field("split", pa.string(), "the scenario's split"),
-        _field("condition", pa.string(), "who answered: compiled-q8_0, ..."),
+        _field("condition", pa.string(), "who answered: compiled-q8_0, in_context, ..."),
         _field("temperature", pa.float64(), "sampling temperature, 0 for greedy"),
+        _field("trial", pa.int32(), "which run of the scenario, from 0"),
+        _field("customer", pa.string(), "who asked: scripted, or the model that played the customer"),
         _field("turns", pa.list_(SPOKEN), "the talk; nodes are empty for the agent's turns"),
         _field("stopped", pa.string(), "finished, or what broke it off (see dialogue.hold_dialogue)"),
     ]
@@ -93,6 +104,7 @@ SCORE = pa.schema(
         _field("split", pa.string(), "the scenario's split"),
         _field("condition", pa.string(), "who answered"),
         _field("temperature", pa.float64(), "sampling temperature"),
+        _field("trial", pa.int32(), "which run of the scenario"),
         _field("conforming", pa.bool_(), "every agent turn legal, and the end reached"),
         _field("outcome_expected", pa.string(), "outcome that the scenario implies"),
         _field("outcome_reached", pa.string(), "outcome of the end that was heard, null for none"),
@@ -111,9 +123,42 @@ SCORE = pa.schema(
         _field("turns", pa.int32(), "turns of the dialogue"),
         _field("tokens_in", pa.int32(), "tokens read by the model"),
         _field("tokens_out", pa.int32(), "tokens written by the model"),
-        _field("seconds", pa.float64(), "time the model took"),
+        _field("tokens_cached", pa.int32(), "those of tokens_in that the provider had kept"),
+        _field("calls", pa.int32(), "models asked"),
+        _field("dollars", pa.float64(), "what the provider bills"),
+        _field("seconds", pa.float64(), "time to the answers"),
+        _field("busy", pa.float64(), "time of this machine"),
         _field("steps", pa.list_(STEP), "one entry an agent turn"),
         _field("justification", pa.string(), "one sentence a person can check"),
+    ]
+)
+
+CRITERION = pa.struct(
+    [
+        _field("criterion", pa.string(), "a name of judge.CRITERIA"),
+        _field("score", pa.int32(), "1 to 5"),
+        _field("reason", pa.string(), "why"),
+        _field("turn", pa.int32(), "index of the turn that is quoted, -1 for none"),
+        _field("quote", pa.string(), "words of that turn"),
+    ]
+)
+
+JUDGEMENT = pa.schema(
+    [
+        _field("id", pa.string(), "the scenario"),
+        _field("split", pa.string(), "the scenario's split"),
+        _field("condition", pa.string(), "who answered; the judge was not told"),
+        _field("temperature", pa.float64(), "sampling temperature"),
+        _field("trial", pa.int32(), "which run of the scenario"),
+        _field("judge", pa.string(), "the model that judged"),
+        _field("criteria", pa.list_(CRITERION), "one entry a criterion; none where there is no judgement"),
+        _field("challenged", pa.bool_(), "the customer challenged the agent: changed their mind, was unhappy, ..."),
+        _field("failed", pa.bool_(), "task success of 3 or less, null where there is no judgement"),
+        _field("problem", pa.string(), "why there is no judgement, else empty"),
+        _field("calls", pa.int32(), "times that the judge was asked"),
+        _field("tokens_in", pa.int32(), "tokens that it read"),
+        _field("tokens_out", pa.int32(), "tokens that it wrote"),
+        _field("dollars", pa.float64(), "what that cost"),
     ]
 )
 
@@ -132,6 +177,11 @@ def write_table(rows: Iterable[dict], schema: pa.Schema, path: str | Path) -> Pa
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), buffer, compression="zstd")
     return write_whole(path, buffer.getvalue())
+
+
+def read_tables(paths: Iterable[str | Path], schema: pa.Schema) -> list[dict]:
+    """Read the rows of several files, one after the other."""
+    return [row for path in paths for row in read_table(path, schema)]
 
 
 def read_table(path: str | Path, schema: pa.Schema | None = None) -> list[dict]:

@@ -97,14 +97,14 @@ class DrawnStandIn:
         told = {key: str(value) for key, value in call["arguments"].items()}
         open_to_lot = []
         for use in self.tools[call["name"]]:
-            heard = _unfilled(use["arguments"], told)
+            heard = unfilled(use["arguments"], told)
             if heard is not None:
                 drawn = {name: pool[int(fraction(told, name) * len(pool))] for name, pool in use["pools"].items()}
                 open_to_lot += [filled(result, drawn | heard) for result in use["results"]]
         return open_to_lot[int(fraction(told, failed) * len(open_to_lot))] if open_to_lot else NOT_FOUND
 
 
-def _unfilled(templates: Mapping[str, str], texts: Mapping[str, str]) -> dict[str, str] | None:
+def unfilled(templates: Mapping[str, str], texts: Mapping[str, str]) -> dict[str, str] | None:
     """Return the values with which the templates give these texts; None where none do."""
     if templates.keys() != texts.keys():
         return None

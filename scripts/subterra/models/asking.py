@@ -3,13 +3,13 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from subterra.cache import Cache
 from subterra.costs import Price, Usage, price_of
 from subterra.errors import SubterraError
-from subterra.ledger import Ledger
+from subterra.ledger import BudgetReached, Ledger
 from subterra.prompts import prompts_digest
 from subterra.text import digest
 
@@ -41,13 +41,17 @@ class Unanswered(SubterraError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model wrote, and why it stopped ("stop", "length", "refusal", ...); `cached` means kept from before."""
+    """What a model wrote, and why it stopped ("stop", "length", "refusal", ...); `cached` means kept from before.
+
+    `seconds` is the time that it took when it was asked.
+    """
 
     text: str
     finish: str
     usage: Usage
     dollars: float
     cached: bool = False
+    seconds: float = 0.0
 
 
 class Asker(Protocol):
@@ -57,9 +61,27 @@ class Asker(Protocol):
         """Return the answer to messages. Another `salt` asks the same anew. Raises Unanswered, NoUse, BudgetReached."""
 
 
+class Stopping:
+    """An asker that asks no more once there is a reason to stop."""
+
+    def __init__(self, asker: Asker):
+        self.asker, self.reason = asker, None
+
+    async def ask(self, messages: Sequence[Mapping], salt: str, purpose: str, as_json: bool = False) -> Answer:
+        """Ask, unless there is a reason not to."""
+        if self.reason:
+            raise self.reason
+        try:
+            return await self.asker.ask(messages, salt, purpose, as_json)
+        except (NoUse, BudgetReached) as reason:
+            if self.reason is None or isinstance(self.reason, ToldAlready):
+                self.reason = reason
+            raise
+
+
 @dataclass(frozen=True)
 class Model:
-    """A model at an endpoint, and how it is asked: the part of the config's `teacher` that this module knows."""
+    """A model at an endpoint, and how it is asked: the part of the config's `section` that this module knows."""
 
     base_url: str
     name: str
@@ -70,12 +92,13 @@ class Model:
     tries: int
     concurrency: int
     batch_poll: float
+    section: str = "teacher"
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "Model":
+    def of(cls, settings: Mapping[str, Any], section: str = "teacher") -> "Model":
         """Return the model of a section of the config."""
         same = ("base_url", "parameters", "json", "api_key_env", "timeout", "tries", "concurrency", "batch_poll")
-        return cls(name=settings["model"], **{key: settings[key] for key in same})
+        return cls(name=settings["model"], section=section, **{key: settings[key] for key in same})
 
     @property
     def most_out(self) -> int:
@@ -84,7 +107,7 @@ class Model:
             if key in self.parameters:
                 return int(self.parameters[key])
         raise SubterraError(
-            f"teacher.parameters: no {' or '.join(MOST_TOKENS)}: without it a request may cost any sum; set one"
+            f"{self.section}.parameters: no {' or '.join(MOST_TOKENS)}: without it a request may cost any sum; set one"
         )
 
     @property
@@ -113,7 +136,7 @@ class Model:
         found = os.environ.get(self.api_key_env, "").strip()
         if not found:
             raise NoUse(
-                f"teacher.api_key_env: {self.api_key_env} is not set: export the key of {self.base_url} under it"
+                f"{self.section}.api_key_env: {self.api_key_env} is not set: export the key of {self.base_url} under it"
             )
         return found
 
@@ -130,13 +153,15 @@ class Books:
         found = self.cache.get(key)
         if found is None:
             return None
-        return Answer(found["text"], found["finish"], Usage(*found["usage"]), found["dollars"], cached=True)
+        usage, seconds = Usage(*found["usage"]), found.get("seconds", 0.0)
+        return Answer(found["text"], found["finish"], usage, found["dollars"], cached=True, seconds=seconds)
 
-    def keep(self, key: str, completion: Mapping, in_batch: bool = False) -> Answer:
+    def keep(self, key: str, completion: Mapping, in_batch: bool = False, seconds: float = 0.0) -> Answer:
         """Keep the answer of a completion (as the protocol has it), and return it."""
-        answer = answer_of(completion, self.price, in_batch)
+        answer = replace(answer_of(completion, self.price, in_batch), seconds=seconds)
         usage = [answer.usage.tokens_in, answer.usage.tokens_cached, answer.usage.tokens_out]
         told = {"text": answer.text, "finish": answer.finish, "usage": usage, "dollars": answer.dollars}
+        told |= {"seconds": seconds}
         self.cache.keep(key, told)
         return answer
 
@@ -159,5 +184,5 @@ def answer_of(completion: Mapping, price: Price, in_batch: bool = False) -> Answ
 @contextmanager
 def books(model: Model, folder, budget: float | None, pace: float):
     """Open the cache and the ledger of a folder."""
-    with Cache(folder) as cache, Ledger(folder, budget, pace) as ledger:
+    with Cache(folder) as cache, Ledger(folder, budget, pace, model.section) as ledger:
         yield Books(model, cache, ledger)

@@ -145,11 +145,13 @@ class Endpoint:
             if kept := self.books.kept(key):  # another job has just asked the same
                 await self._clerk.write(ledger.settle, row, "failed", Usage(), 0.0, "another job has asked it")
                 return kept
+            began = time.perf_counter()
             found = await self._sent(client, body)
+            seconds = time.perf_counter() - began
             self._no_use |= isinstance(found, Failure) and found.lasting
         if not isinstance(found, Failure):  # the slot is free: nobody waits for the disk
             try:
-                return await self._entered(key, row, found)
+                return await self._entered(key, row, found, seconds=seconds)
             except (KeyError, IndexError, TypeError, ValueError, AttributeError):
                 found = NOT_THE_PROTOCOL
         state = "lost" if found.billed else "failed"
@@ -173,10 +175,12 @@ class Endpoint:
         except (TypeError, ValueError, AttributeError):
             return NOT_THE_PROTOCOL
 
-    async def _entered(self, key: str, row: int, completion: Mapping, in_batch: bool = False) -> Answer:
+    async def _entered(
+        self, key: str, row: int, completion: Mapping, in_batch: bool = False, seconds: float = 0.0
+    ) -> Answer:
         """Keep the answer of a completion, then settle what it cost."""
         loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._shelves, self.books.keep, key, completion, in_batch)
+        answer = await loop.run_in_executor(self._shelves, self.books.keep, key, completion, in_batch, seconds)
         await self._clerk.write(self.books.ledger.settle, row, "answered", answer.usage, answer.dollars)
         return answer
 
@@ -194,7 +198,7 @@ class Endpoint:
 
     def _failure(self, problem: openai.OpenAIError) -> Failure:
         """Return what an error means. What a server says is shown without the key, and only where it helps."""
-        model = self.model
+        model, place = self.model, f"{self.model.section}: {self.model.base_url}"
         if isinstance(problem, openai.APITimeoutError):
             return Failure(f"no answer within {model.timeout:g} seconds", billed=True)
         if isinstance(problem, openai.APIConnectionError):
@@ -208,22 +212,23 @@ class Endpoint:
         told = problem.body.get("message") if isinstance(problem.body, Mapping) else None
         said = " ".join(str(told or problem.message).split()).replace(model.api_key(), "***")[:200]
         if status in (401, 403):
-            where = f"in {model.api_key_env}" if model.api_key_env else "(none: teacher.api_key_env is empty)"
-            return Failure(f"teacher: {model.base_url} does not take the key {where}: status {status}", lasting=True)
+            none = f"(none: {model.section}.api_key_env is empty)"
+            where = f"in {model.api_key_env}" if model.api_key_env else none
+            return Failure(f"{place} does not take the key {where}: status {status}", lasting=True)
         if status == 404:
             return Failure(
-                f"teacher.model: '{model.name}': {model.base_url} has no such model, or is no such address",
+                f"{model.section}.model: '{model.name}': {model.base_url} has no such model, or is no such address",
                 lasting=True,
             )
         if status == 402 or code in NO_MONEY:
-            return Failure(f"teacher: {model.base_url}: the account has no money left: {said}", lasting=True)
+            return Failure(f"{place}: the account has no money left: {said}", lasting=True)
         if status == 429:
             return Failure("too many requests", too_fast=True, after=_seconds(problem.response.headers))
         if status in (408, 409) or status >= 500:
             return Failure(f"the endpoint fails with status {status}", after=_seconds(problem.response.headers))
         if code in ALONE:
             return Failure(f"the endpoint refuses this conversation: {code}", alone=True)
-        return Failure(f"teacher: {model.base_url} refuses the request with status {status}: {said}", lasting=True)
+        return Failure(f"{place} refuses the request with status {status}: {said}", lasting=True)
 
 
 def backoff(failures: int) -> float:

@@ -3,24 +3,29 @@
 import csv
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from subterra.errors import SubterraError
 from subterra.flowchart import Flowchart
-from subterra.records import DIALOGUE, SCORE, read_table
+from subterra.records import DIALOGUE, JUDGEMENT, SCORE, read_table
+from subterra.report.paper import PAPER, read_paper
 
 STAGES = ("converse", "assemble", "train", "export", "evaluate", "report")
 
-Evaluation = tuple[str, float, str | Path | None, str | Path | None]
+File = str | Path
+Evaluation = tuple[str, float, Sequence[File], File | None, Sequence[File]]
+Key = tuple[str, int]  # of a dialogue within a run: the scenario's id, and which trial of it
 
 
 @dataclass(frozen=True)
 class ReportInputs:
     """Paths of the files of one agent; None, or a file that is not there, means that the stage was not run.
 
-    `evaluation` holds (condition, temperature, dialogues file, scores file); `gguf` maps quantizations to
-    files; `worst` is how many failed transcripts the page shows.
+    `evaluation` holds (condition, temperature, dialogues files, scores file, judgement files); `gguf` maps
+    quantizations to files; `worst` is how many failed transcripts the page shows.
     """
 
     flowchart_json: str | Path
@@ -32,6 +37,8 @@ class ReportInputs:
     matcher_json: str | Path | None = None
     gguf: dict[str, str | Path] = field(default_factory=dict)
     evaluation: list[Evaluation] = field(default_factory=list)
+    costs_json: str | Path | None = None
+    paper_yaml: str | Path = PAPER
     benchmark_dir: str | Path | None = None
     spec_digest: str = ""
     version: str = ""
@@ -49,6 +56,8 @@ class ReportInputs:
             matcher=_json(self.matcher_json),
             sizes={quant: Path(file).stat().st_size for quant, file in self.gguf.items() if Path(file).is_file()},
             runs=[_run(*entry) for entry in self.evaluation],
+            costs=_json(self.costs_json),
+            paper=read_paper(self.paper_yaml),
             stages=stage_seconds(self.benchmark_dir),
             spec_digest=self.spec_digest,
             version=self.version,
@@ -58,17 +67,35 @@ class ReportInputs:
 
 @dataclass(frozen=True)
 class Run:
-    """One condition at one temperature: its dialogues by id, and its scores; empty where it was not run."""
+    """One condition at one temperature: its dialogues, scores and judgements; empty where it was not run."""
 
     condition: str
     temperature: float
-    dialogues: dict[str, dict]
+    dialogues: dict[Key, dict]
     scores: list[dict]
+    judgements: list[dict]
 
     @property
     def name(self) -> str:
         """How the page calls it."""
         return f"{self.condition}, {temperature_name(self.temperature)}"
+
+    @property
+    def judges(self) -> list[str]:
+        """Those that read it, in the order of the files."""
+        return list(dict.fromkeys(row["judge"] for row in self.judgements))
+
+    @cached_property
+    def judged(self) -> dict[Key, list[dict]]:
+        """The judgements of each dialogue, in the order of the judges."""
+        found: dict[Key, list[dict]] = {}
+        for row in self.judgements:
+            found.setdefault(key_of(row), []).append(row)
+        return found
+
+    def judged_by(self, judge: str) -> dict[Key, dict]:
+        """Return one judge's rows by dialogue."""
+        return {key_of(row): row for row in self.judgements if row["judge"] == judge}
 
 
 @dataclass(frozen=True)
@@ -84,10 +111,17 @@ class Evidence:
     matcher: dict
     sizes: dict[str, int]
     runs: list[Run]
+    costs: dict
+    paper: dict
     stages: list[dict]
     spec_digest: str
     version: str
     worst: int
+
+
+def key_of(row: Mapping) -> Key:
+    """Return what a dialogue's rows have in common within a run."""
+    return row["id"], row["trial"]
 
 
 def temperature_name(temperature: float) -> str:
@@ -144,6 +178,7 @@ def _rows(path: str | Path | None, schema=None) -> list[dict]:
         raise SubterraError(str(problem)) from None
 
 
-def _run(condition: str, temperature: float, dialogues, scores) -> Run:
-    by_id = {row["id"]: row for row in _rows(dialogues, DIALOGUE)}
-    return Run(condition, float(temperature), by_id, _rows(scores, SCORE))
+def _run(condition: str, temperature: float, dialogues, scores, judgements) -> Run:
+    talks = {key_of(row): row for file in dialogues for row in _rows(file, DIALOGUE)}
+    judged = [row for file in judgements for row in _rows(file, JUDGEMENT)]
+    return Run(condition, float(temperature), talks, _rows(scores, SCORE), judged)

@@ -1,47 +1,35 @@
 """The pages, from a summary and the evidence behind it. Templates escape all but our own SVG."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from subterra.picture import percent, svg
-from subterra.report import charts, transcripts
+from subterra.report import beside, charts, failures, pictures, plots, tables, transcripts
+from subterra.report.formats import FILTERS, OVER, megabytes, shown
+from subterra.report.headline import compared, headline, order, preference, split_order
 from subterra.report.inputs import Evidence, temperature_name
-from subterra.report.summary import headline, preference, rates, split_order
-from subterra.statistics import wilson
 
 TEMPLATES = Path(__file__).resolve().parent
-PAGE, OVERVIEW = "page.html.j2", "overview.html.j2"
+PAGE, TALKS, OVERVIEW = "page.html.j2", "transcripts.html.j2", "overview.html.j2"
+MOST_BYTES = 4_800_000  # of all talks together
+APART = 12  # dialogues of which judge and machine think otherwise
 
-SPLIT_NAMES = {
-    "known": "known paths",
-    "held_out_paths": "held-out paths",
-    "held_out_values": "held-out values",
-    "held_out_phrasings": "held-out phrasings",
-    "interruptions": "interruptions",
-    "train": "training",
-    "valid": "validation",
-}
 COUNTS = (
     ("Values said", "values_correct", "values_total"),
     ("Facts", "facts_correct", "facts_total"),
     ("Tool arguments", "arguments_correct", "arguments_total"),
     ("Interruptions handled", "interruptions_handled", "interruptions_total"),
 )
-OVER = {
-    "known": "over known paths",
-    "held_out_paths": "over held-out paths",
-    "held_out_values": "with held-out values",
-    "held_out_phrasings": "with held-out phrasings",
-    "interruptions": "with an interruption",
-}
 
 
-def render(summary: dict, evidence: Evidence) -> str:
-    """Return the page of one agent: one file, no network, no script."""
+def render(summary: dict, evidence: Evidence, kept: frozenset[str] = frozenset()) -> str:
+    """Return the page of one agent: one file, no network, no script. `kept` are the talks that can be linked to."""
     from markupsafe import Markup
 
     run = headline(evidence)
-    shown = [_shown(row) for row in _headline_rows(summary)]
+    rows = [shown(row) for row in headline_rows(summary)]
+    marks = pictures.marks(summary, evidence.paper)
     return (
         _environment()
         .get_template(PAGE)
@@ -49,11 +37,24 @@ def render(summary: dict, evidence: Evidence) -> str:
             summary=summary,
             verdict=verdict(summary),
             run=run,
-            head_rows=shown,
-            known=shown[0] if shown else None,
+            head_rows=rows,
+            known=rows[0] if rows else None,
             seconds=sum(stage["seconds"] for stage in summary["stages"]),
-            picture=Markup(svg(evidence.flowchart, rates(evidence.flowchart, run.scores) if run else None)),
+            flowcharts=[(one, Markup(drawn)) for one, drawn in _flowcharts(evidence)],
             loss=Markup(charts.loss_curve(evidence.loss)),
+            quality=_both(plots.quality_cost, marks["marks"], marks["lanes"], pictures.share_axis(marks["marks"])),
+            judged=_both(plots.quality_cost, marks["judged"], marks["lanes"][:1], pictures.score_axis()),
+            totals=_both(plots.total_costs, *pictures.lines(summary)),
+            conditions=tables.conditions(summary),
+            criteria=tables.criteria(summary),
+            differences=tables.differences(summary),
+            against=tables.against(summary),
+            dearest=tables.dearest(summary),
+            passes=tables.passes(summary),
+            cost_rows=sorted(summary["costs"].get("conditions", ()), key=lambda row: preference(row["condition"])),
+            paper=evidence.paper,
+            beside=beside.beside(summary, evidence.paper),
+            recompile=beside.recompile(summary, evidence.paper),
             runs=_runs(summary["evaluation"]),
             more=[
                 (right, total, name)
@@ -61,27 +62,41 @@ def render(summary: dict, evidence: Evidence) -> str:
                 if any(row[total] for row in summary["evaluation"])
             ],
             groups=_groups(summary["evaluation"]),
-            mistakes=transcripts.mistakes(run),
+            mistakes=failures.mistakes(run),
+            nodes=failures.worst_nodes(evidence.flowchart, run) if run else [],
+            ways=failures.worst_ways(evidence.flowchart, run) if run else [],
+            apart=transcripts.apart(evidence),
+            most_apart=APART,
             worst=transcripts.worst(evidence),
             good=transcripts.good(evidence),
             stages=_stages(summary["stages"]),
+            kept=kept,
+            anchor=lambda key: transcripts.anchor(evidence, run, key),
         )
     )
 
 
+def render_transcripts(summary: dict, evidence: Evidence) -> tuple[str, frozenset[str]]:
+    """Return the page of all talks, as many as MOST_BYTES hold, and the anchors of those on it."""
+    talk = _environment().get_template("parts.html.j2").module.talk
+    talks, size = [], 0
+    told = transcripts.every(evidence)
+    for one in told:
+        html = talk(one, False, True)
+        size += len(html.encode())
+        if size > MOST_BYTES:
+            break
+        talks.append(one | {"html": html})
+    kept = frozenset(one["anchor"] for one in talks)
+    page = _environment().get_template(TALKS)
+    groups = _by_split(talks)
+    run = headline(evidence)
+    return page.render(summary=summary, run=run, talks=talks, groups=groups, left_out=len(told) - len(talks)), kept
+
+
 def render_overview(summaries: Sequence[dict]) -> str:
     """Return the page over all agents, with a link to `{agent}/report.html` each."""
-    agents = [
-        {
-            "summary": summary,
-            "verdict": verdict(summary),
-            "cells": {row["split"]: _shown(row) for row in _headline_rows(summary)},
-            "counted": _counted(_headline_rows(summary)),
-            "size": next((row["file_bytes"] for row in _headline_rows(summary)), None),
-            "seconds": sum(stage["seconds"] for stage in summary["stages"]),
-        }
-        for summary in sorted(summaries, key=lambda summary: summary["agent"])
-    ]
+    agents = [_at_a_glance(summary) for summary in sorted(summaries, key=lambda summary: summary["agent"])]
     splits = sorted({split for agent in agents for split in agent["cells"]}, key=split_order)
     counted = [name for name, _, _ in COUNTS if any(name in agent["counted"] for agent in agents)]
     return _environment().get_template(OVERVIEW).render(agents=agents, splits=splits, counted=counted)
@@ -89,7 +104,7 @@ def render_overview(summaries: Sequence[dict]) -> str:
 
 def verdict(summary: dict) -> str:
     """Return the one sentence: how many conversations kept to the procedure, of how many, under what."""
-    rows = _headline_rows(summary)
+    rows = headline_rows(summary)
     if not rows:
         return "Not run: no conversation with the compiled model has been measured yet."
     first = rows[0]
@@ -98,45 +113,21 @@ def verdict(summary: dict) -> str:
         f"{row['conforming']} of {row['conversations']} conversations {OVER.get(row['split'], 'over ' + row['split'])}"
         for row in rows
     ]
-    low, high = wilson(first["conforming"], first["conversations"])
-    parts[0] += f" (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
-    told = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
+    told = shown(first)
+    parts[0] += f" (95 % interval {told['low']:.1f} to {told['high']:.1f} %)"
+    sentence = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
     name = f"{first['condition']}{size}, {temperature_name(first['temperature'])}"
-    return f"{name}, kept to the procedure in {told}."
+    return f"{name}, kept to the procedure in {sentence}."
 
 
-def megabytes(size: int) -> str:
-    """Return a file size in MB (10^6 bytes).
-
-    >>> megabytes(5_120_000)
-    '5.1 MB'
-    """
-    return f"{size / 1e6:,.1f} MB"
+def headline_rows(summary: dict) -> list[dict]:
+    """Return the rows of the run that the verdict speaks of, by the rule of `headline`."""
+    rows = summary["evaluation"]
+    key = min((order(row["condition"], row["temperature"]) for row in rows), default=None)
+    return [row for row in rows if order(row["condition"], row["temperature"]) == key]
 
 
-def duration(seconds: float) -> str:
-    """Return seconds as people say them.
-
-    >>> duration(8.25), duration(75), duration(7260)
-    ('8.2 s', '1 min 15 s', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def plain(value) -> str:
-    """Return a number with separators and at most four digits that matter, anything else as it is."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return str(value)
-
-
+@cache
 def _environment():
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -147,24 +138,79 @@ def _environment():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"mb": megabytes, "duration": duration, "plain": plain, "split": _split_name}
-    environment.filters |= {
-        "temperature": temperature_name,
-        "words": lambda text: str(text).replace("_", " "),
-    }
-    environment.globals |= {"percent": percent}
+    environment.filters |= FILTERS
+    environment.globals |= {"percent": percent, "measure_name": tables.measure_name}
     return environment
 
 
-def _split_name(split: str) -> str:
-    return SPLIT_NAMES.get(split, split.replace("_", " "))
+def _both(draw, *what):
+    """Return a picture twice, for a laptop and for a phone; the page shows the one that fits."""
+    from markupsafe import Markup
+
+    return Markup("".join(draw(*what, width) for width in (plots.WIDE, plots.NARROW)))
 
 
-def _headline_rows(summary: dict) -> list[dict]:
-    """Return the rows of the run that the verdict speaks of, by the rule of summary.headline."""
-    key = min(((row["temperature"], *preference(row["condition"])) for row in summary["evaluation"]), default=None)
-    rows = summary["evaluation"]
-    return [row for row in rows if (row["temperature"], *preference(row["condition"])) == key]
+def _flowcharts(evidence: Evidence) -> list[tuple]:
+    """Return (run, picture) for the headline and one run of every other condition; (None, picture) without any."""
+    first = headline(evidence)
+    if first is None:
+        return [(None, svg(evidence.flowchart))]
+    drawn = [
+        (run, svg(evidence.flowchart, failures.rates(evidence.flowchart, run.scores)))
+        for run in (first, *compared(evidence))
+    ]
+    # Each picture has an arrow of its own: what is not shown lends none.
+    return [
+        (
+            run,
+            text.replace('id="fc-arrow"', f'id="fc-arrow-{number}"').replace(
+                "url(#fc-arrow)", f"url(#fc-arrow-{number})"
+            ),
+        )
+        for number, (run, text) in enumerate(drawn)
+    ]
+
+
+def _at_a_glance(summary: dict) -> dict:
+    rows = headline_rows(summary)
+    run = next((one for one in tables.conditions(summary) if rows and _same(one, rows[0])), None)
+    passes = [row for row in tables.passes(summary) if rows and row["condition"] == rows[0]["condition"]]
+    return {
+        "summary": summary,
+        "verdict": verdict(summary),
+        "cells": {row["split"]: shown(row) for row in rows},
+        "counted": _counted(rows),
+        "size": next((row["file_bytes"] for row in rows), None),
+        "seconds": sum(stage["seconds"] for stage in summary["stages"]),
+        "run": run,
+        "judged": run["judged"] if run else None,
+        "dearest": tables.dearest(summary),
+        "passes": passes[0] if passes else None,
+    }
+
+
+def _same(one: dict, other: dict) -> bool:
+    return all(one[key] == other[key] for key in ("condition", "temperature"))
+
+
+def _by_split(talks: list[dict]) -> list[dict]:
+    """Return the talks by split and by the outcome that the scenario implies; those of other runs last of all."""
+    found = []
+    names = sorted({one["score"]["split"] for one in talks if one["ours"]}, key=split_order)
+    for split in names:
+        members = [one for one in talks if one["ours"] and one["score"]["split"] == split]
+        found.append(_group(split, members))
+    others = [one for one in talks if not one["ours"]]
+    return [*found, _group("others", others)] if others else found
+
+
+def _group(name: str, talks: list[dict]) -> dict:
+    outcomes: dict[str, list[dict]] = {}
+    for one in sorted(
+        talks, key=lambda one: (one["score"]["outcome_expected"], one["kind"] == "good", one["kind"] != "bad")
+    ):
+        outcomes.setdefault(one["score"]["outcome_expected"], []).append(one)
+    return {"name": name, "outcomes": outcomes, "talks": [one for rows in outcomes.values() for one in rows]}
 
 
 def _counted(rows: list[dict]) -> dict[str, tuple[int, int]]:
@@ -173,25 +219,18 @@ def _counted(rows: list[dict]) -> dict[str, tuple[int, int]]:
     return {name: pair for name, pair in found.items() if pair[1]}
 
 
-def _shown(row: dict) -> dict:
-    low, high = wilson(row["conforming"], row["conversations"])
-    rate = row["conforming"] / row["conversations"]
-    early = [(reason, count) for reason, count in row["stopped"].items() if reason != "finished"]
-    return row | {"rate": 100 * rate, "low": 100 * low, "high": 100 * high, "early": early}
-
-
 def _runs(rows: list[dict]) -> list[list[dict]]:
     """Return the rows of each condition and temperature together, in the order they come in."""
     found: dict[tuple[str, float], list[dict]] = {}
     for row in rows:
-        found.setdefault((row["condition"], row["temperature"]), []).append(_shown(row))
+        found.setdefault((row["condition"], row["temperature"]), []).append(shown(row))
     return list(found.values())
 
 
 def _groups(rows: list[dict]) -> list[tuple[str, list[dict]]]:
     """Return the rows by split, for the picture of dots and bars."""
     splits = sorted({row["split"] for row in rows}, key=split_order)
-    return [(split, [_shown(row) for row in rows if row["split"] == split]) for split in splits]
+    return [(split, [shown(row) for row in rows if row["split"] == split]) for split in splits]
 
 
 def _stages(stages: list[dict]) -> list[dict]:
