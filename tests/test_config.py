@@ -69,6 +69,7 @@ ONE_MISTAKE = {
     "too small": ("shards", 0, "shards: 0", ["minimum of 1"]),
     "too large": ("held_out.values", 1, "held_out.values: 1", ["maximum of 1"]),
     "no path rule": ("paths.rule", "trial", "paths.rule: 'trial'", ["trail (no edge twice)"]),
+    "a name that is none": ("teacher.parameters", {None: 1}, "teacher.parameters: None", ["text", "quotation marks"]),
     "no agent": ("agents", [], "agents: []", ["procedures to compile"]),
     "an agent's name": ("agents", ["Travel"], "agents[0]: 'Travel'", ["a-z"]),
     "an agent twice": ("agents", ["a", "a"], "agents: ['a', 'a']", ["non-unique"]),
