@@ -40,7 +40,7 @@ def judge_all(
                 dialogues,
                 parallel=parallel,
                 label=f"{flowchart.agent}, {section}",
-                judge=name_of(settings),
+                judge=f"{name_of(settings)} ({section.replace('_', ' ')})",  # two may ask the same model
                 temperature=temperature_of(settings),
                 seed=seed,
                 max_tokens=most_tokens(settings),
