@@ -38,10 +38,9 @@ def conformance(rows: list[Row], name: str) -> str:
                 f"{share(row['conforming'], row['conversations'])} ({100 * low:.0f} to {100 * high:.0f})",
                 share(row["outcome_correct"], row["conversations"]),
                 *(share(row[right], row[total]) for _, right, total in counts),
-                f"{row['tokens_per_busy_second']:,.0f}" if row["tokens_per_busy_second"] else "-",
             ]
         )
-    return table([*head, "tokens/s"], found)
+    return table(head, found)
 
 
 def runs(summary: dict) -> list[Row]:
