@@ -41,12 +41,19 @@ ASKS_A_MODEL = config["teacher"]["backend"] != "builtin"
 SHARDS = [shard_name(number) for number in range(config["shards"])]
 QUANTIZATIONS = ["f16", *config["export"]["quantizations"]]
 TEMPERATURES = [f"{temperature:g}" for temperature in config["evaluation"]["temperatures"]]
-BASELINES = baselines(config)
-# Every evaluation: who answers, and at which temperature.
-RUNS = [(f"compiled-{quant}", temperature) for quant in QUANTIZATIONS for temperature in TEMPERATURES]
-RUNS += [(condition, f"{temperature_of(settings):g}") for condition, settings in BASELINES.items()]
 JUDGES = [section for section in ("judge", "second_judge") if takes_part(config, section)]
 PLAYED = [shard_name(number) for number in range(config["evaluation"]["shards"])]
+
+with one_line():
+    BASELINES = {name: f"{temperature_of(settings):g}" for name, settings in baselines(config).items()}
+    # What of the models that take part makes their answers others.
+    ANSWERING = {name: answering(config, name) for name in BASELINES}
+    CUSTOMER = part_of(config, "customer", "customer")
+    JUDGING = {name: part_of(config, name, "judge") for name in JUDGES}
+
+# Every evaluation: who answers, and at which temperature.
+RUNS = [(f"compiled-{quant}", temperature) for quant in QUANTIZATIONS for temperature in TEMPERATURES]
+RUNS += BASELINES.items()
 
 
 wildcard_constraints:

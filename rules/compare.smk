@@ -42,8 +42,8 @@ rule hold_baseline:
         "../envs/subterra.yaml"
     params:
         evaluation=played(config),
-        answering=lambda wildcards: answering(config, wildcards.condition),
-        customer=part_of(config, "customer", "customer"),
+        answering=lambda wildcards: ANSWERING[wildcards.condition],
+        customer=CUSTOMER,
         tools=ordered(config["tools"]),
         seed=config["seed"],
         code=code_digest(*CODE),

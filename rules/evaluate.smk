@@ -45,7 +45,7 @@ rule hold_dialogues:
         "../envs/subterra.yaml"
     params:
         evaluation=played(config),
-        customer=part_of(config, "customer", "customer"),
+        customer=CUSTOMER,
         context=config["export"]["context"],
         tools=ordered(config["tools"]),
         seed=config["seed"],

@@ -22,7 +22,7 @@ rule judge_dialogues:
     conda:
         "../envs/subterra.yaml"
     params:
-        judge=lambda wildcards: part_of(config, wildcards.judge, "judge"),
+        judge=lambda wildcards: JUDGING[wildcards.judge],
         seed=config["seed"],
         code=code_digest("subterra.judging"),
     message:

@@ -68,3 +68,9 @@ def test_a_file_is_known_by_its_content_and_one_that_is_not_there_is_one_line(tm
     assert part_of(told, "customer") != first
     assert name_of(settings_of(told, "customer")) == "model.gguf"
     assert file_of(settings_of(told, "customer"), "customer") == str(file)
+
+
+def test_a_temperature_that_is_no_number_is_one_line():
+    told = config(frontier={"backend": "openai", "parameters": {"temperature": "hot"}})
+    with pytest.raises(SubterraError, match=r"parameters\.temperature: .hot.: a number"):
+        temperature_of(settings_of(told, "frontier"))

@@ -3,7 +3,7 @@
 What a section leaves out is as in `teacher`, so that one endpoint is named once.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ PROMPTS = {"in_context": ["in_context"], "langgraph": ["orchestrated"], "crewai"
 # What dialogues come from; the worker runs in a process of its own, so nothing imports it.
 CODE = ("subterra.evaluation", "subterra.models.sequences", "subterra.conditions.crewai_worker")
 PLAYED = ("scenarios", "trials", "max_turns", "shards")  # what of the config's `evaluation` dialogues hang on
+MOST = ("max_tokens", "max_completion_tokens")
 CONTEXT = 8192  # of a GGUF file, in tokens, where the section does not say
 
 
@@ -94,13 +95,24 @@ def name_of(settings: Mapping[str, Any]) -> str:
 
 def temperature_of(settings: Mapping[str, Any]) -> float:
     """Return the temperature with which a section asks; 1 where it leaves that to the endpoint."""
-    return float(settings["parameters"].get("temperature", 1))
+    return float(_number(settings, ("temperature",), 1))
 
 
 def most_tokens(settings: Mapping[str, Any]) -> int:
     """Return the most tokens of an answer."""
-    parameters = settings["parameters"]
-    return int(parameters.get("max_tokens", parameters.get("max_completion_tokens", 1000)))
+    return int(_number(settings, MOST, 1000))
+
+
+def _number(settings: Mapping[str, Any], names: Sequence[str], otherwise: float) -> float:
+    """Return the first of these parameters that is there. Raises SubterraError where it is no number from 0 on."""
+    name, value = next(
+        ((name, settings["parameters"][name]) for name in names if name in settings["parameters"]), ("", 0)
+    )
+    if not name:
+        return otherwise
+    if type(value) not in (int, float) or not 0 <= value < float("inf"):
+        raise SubterraError(f"parameters.{name}: '{value}': a number from 0 on is needed")
+    return value
 
 
 def file_of(settings: Mapping[str, Any], section: str) -> str:
