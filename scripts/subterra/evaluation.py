@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,12 @@ from subterra.conditions import Condition
 from subterra.conditions.every import identity_of, open_condition
 from subterra.customer import Customer, ModelCustomer, ScriptedCustomer, scenario_card
 from subterra.dialogue import chosen, dialogue_seed, hold_dialogue
-from subterra.errors import SubterraError
 from subterra.flowchart import Flowchart
 from subterra.models import Chat
 from subterra.models.asking import Unanswered
-from subterra.progress import track
 from subterra.prompts import Prompts, prompts_digest
 from subterra.sections import ABSENT, CODE, most_tokens, name_of, open_chat, temperature_of
+from subterra.side_by_side import side_by_side
 from subterra.text import digest, fraction
 from subterra.tools import Answerer, DrawnStandIn, StandIn, own_tools
 
@@ -76,32 +76,18 @@ async def hold_dialogues(
 
     What stops one of them for good (a wrong key, the budget) is raised once the others are over.
     """
-    free = asyncio.Semaphore(parallel)
-    stop: list[SubterraError] = []
 
-    async def held(scenario: dict, trial: int) -> dict | None:
+    async def held(scenario: dict, trial: int) -> dict:
         key = digest([stage.identity, scenario, trial, stage.seed, stage.temperature, stage.max_turns], 40)
-        async with free:
-            if stop:
-                return None
-            if kept and (row := kept.get(key)):
-                return row | {"condition": stage.name}
-            try:
-                row = await stage.hold(scenario, trial)
-            except SubterraError as reason:
-                stop.append(reason)
-                return None
-            if kept and row["stopped"] != BROKEN:
-                kept.keep(key, row)
-            return row
+        if kept and (row := kept.get(key)):
+            return row | {"condition": stage.name}
+        row = await stage.hold(scenario, trial)
+        if kept and row["stopped"] != BROKEN:
+            kept.keep(key, row)
+        return row
 
-    tasks = [asyncio.create_task(held(scenario, trial)) for scenario, trial in product(scenarios, range(trials))]
-    label = f"{stage.name} at temperature {stage.temperature:g}"
-    for task in track(asyncio.as_completed(tasks), len(tasks), label):
-        await task
-    if stop:
-        raise stop[0]
-    return [task.result() for task in tasks]
+    plays = [partial(held, scenario, trial) for scenario, trial in product(scenarios, range(trials))]
+    return await side_by_side(plays, parallel, f"{stage.name} at temperature {stage.temperature:g}")
 
 
 def scripted_stage(condition: Condition, **settings: Any) -> Stage:

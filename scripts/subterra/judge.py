@@ -4,17 +4,17 @@ What it answers is checked (see verdicts), and asked for again with what is wron
 all tries is a row that says why: one bad answer never costs the run.
 """
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from subterra.errors import SubterraError, printable
+from subterra.errors import printable
 from subterra.models import Chat, ContextFull, Reply
-from subterra.models.asking import ToldAlready, Unanswered
-from subterra.progress import track
+from subterra.models.asking import Unanswered
 from subterra.prompts import Prompts
+from subterra.side_by_side import side_by_side
 from subterra.text import digest, readable
 from subterra.verdicts import CRITERIA, Unfit, read_verdict
 
@@ -85,25 +85,11 @@ async def judge_dialogues(
     paid for, and kept by whoever asks.
     """
     by_id = {scenario["id"]: scenario for scenario in scenarios}
-    free = asyncio.Semaphore(parallel)
-    stopped: list[SubterraError] = []
-
-    async def judged(dialogue: Mapping) -> dict:
-        async with free:
-            if stopped:
-                return {}
-            try:
-                return await judge_dialogue(chat, prompts, procedure, by_id[dialogue["id"]], dialogue, **settings)
-            except SubterraError as reason:
-                stopped.append(reason)
-                return {}
-
-    tasks = [asyncio.create_task(judged(dialogue)) for dialogue in dialogues]
-    for task in track(asyncio.as_completed(tasks), len(tasks), label):
-        await task
-    if stopped:
-        raise next((reason for reason in stopped if not isinstance(reason, ToldAlready)), stopped[0])
-    return [task.result() for task in tasks]
+    judging = [
+        partial(judge_dialogue, chat, prompts, procedure, by_id[dialogue["id"]], dialogue, **settings)
+        for dialogue in dialogues
+    ]
+    return await side_by_side(judging, parallel, label)
 
 
 def first_request(prompts: Prompts, procedure: str, scenario: Mapping, dialogue: Mapping) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from subterra.code import file_digest
 from subterra.errors import SubterraError
-from subterra.models import MOST_TOKENS, Chat
+from subterra.models import MOST_TOKENS, Chat, asking
 from subterra.prompts import prompts_digest
 
 ABSENT = ("none", "scripted")  # backends that ask no model
@@ -25,7 +25,6 @@ PROMPTS = {"in_context": ["in_context"], "langgraph": ["orchestrated"], "crewai"
 # What dialogues come from; the worker runs in a process of its own, so nothing imports it.
 CODE = ("subterra.evaluation", "subterra.models.sequences", "subterra.conditions.crewai_worker")
 PLAYED = ("scenarios", "trials", "max_turns", "shards")  # what of the config's `evaluation` dialogues hang on
-MOST = ("max_tokens", "max_completion_tokens")
 CONTEXT = 8192  # of a GGUF file, in tokens, where the section does not say
 
 
@@ -100,7 +99,7 @@ def temperature_of(settings: Mapping[str, Any]) -> float:
 
 def most_tokens(settings: Mapping[str, Any]) -> int:
     """Return the most tokens of an answer."""
-    return int(_number(settings, MOST, 1000))
+    return int(_number(settings, asking.MOST_TOKENS, 1000))
 
 
 def _number(settings: Mapping[str, Any], names: Sequence[str], otherwise: float) -> float:
