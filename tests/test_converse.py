@@ -15,9 +15,10 @@ from subterra.conversation import turns
 from subterra.converse import write_shard
 from subterra.draws import steps_of
 from subterra.models import builtin
+from subterra.phrasings import forms
 from subterra.plan import SPLITS
 from subterra.text import fill
-from test_plan import CHATTY, DESK, WAYS, plan_toy, shards, talks
+from test_plan import CHATTY, DESK, ONE_WAY, WAYS, plan_toy, shards, talks
 from toy_spec import TOY, changed, write
 
 FEW = dict.fromkeys(SPLITS, 20) | {"train": 100}
@@ -73,6 +74,20 @@ def test_held_out_phrasings_are_said_where_they_are_measured_and_nowhere_else(tm
         said[row["split"]].add(line)
     assert said.pop("held_out_phrasings") == kept
     assert said["train"] == set(WAYS) - kept and not any(lines & kept for lines in said.values())
+
+
+def test_all_that_a_held_out_phrasing_stands_for_is_held_out(tmp_path):
+    lines = [f"[Hello|Hi|Good day], {way}[ Thanks.|]" for way in WAYS]
+    rows = converse_toy(tmp_path, changed(ONE_WAY, f"says: {json.dumps(lines)}", DESK)).values()
+    steps = [step for work in shards(tmp_path / "toy").values() for step in work["steps"].values()]
+    kept = {line for step in steps for line in step["held_out_says"]}
+    said = {row["split"]: set() for row in rows}
+    for row in rows:
+        spoken = {form: line for line in lines for form in forms(fill(line, row["values"]))}
+        said[row["split"]].add((spoken[row["turns"][1]["content"]], row["turns"][1]["content"].split(",")[0]))
+    assert {line for line, _ in said["held_out_phrasings"]} == kept
+    assert {line for line, _ in said["train"]} == set(lines) - kept
+    assert len(said["train"]) == 3 * len(set(lines) - kept)
 
 
 # -- the same everywhere ---------------------------------------------------------------------------------------------

@@ -111,6 +111,21 @@ ONE_MISTAKE = {
         "nodes.answer.next[2].says[1]",
         ["'YES.' is also said on the way to served", "nothing in the dialogue", "say what sets them apart"],
     ),
+    "same words among the alternatives of two ways": (
+        ["Get the boss.", "[Certainly|Yes]."],
+        "nodes.answer.next[2].says[1]",
+        ["'Yes.' is also said on the way to served", "say what sets them apart"],
+    ),
+    "alternatives that are not closed": (
+        ["Just a {drink}.", "[Just|Only a {drink}."],
+        "nodes.order.next[1].says[1]",
+        ["'[Just|Only a {drink}.': close each bracket of [this|that]"],
+    ),
+    "alternatives that name other variables": (
+        ["Just a {drink}.", "Just [a {drink}|that]."],
+        "nodes.order.next[1].says[1]",
+        ["[a {drink}|that]: name the same variables in each of the alternatives"],
+    ),
     "undeclared variable": (
         ["Just a {drink}.", "Just a {drnk}."],
         "nodes.order.next[1].says[1]",

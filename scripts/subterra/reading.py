@@ -7,6 +7,7 @@ from collections.abc import Container
 from typing import Any
 
 from subterra.errors import closest, shown
+from subterra.phrasings import flaw
 from subterra.spec_file import Place, SpecFile
 from subterra.text import names, stray_braces
 
@@ -89,6 +90,8 @@ class Reading:
             elif line:
                 found[line] = None
                 self.template(line, (*place, index), agent, more)
+                if wrong := flaw(line):
+                    self.spec.mistake((*place, index), f"'{shown(line)}': {wrong}")
         return tuple(sorted(found))
 
     def template(self, line: str, place: Place, agent: bool = False, more: Container[str] = ()) -> None:

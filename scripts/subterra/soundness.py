@@ -7,12 +7,16 @@ value that nobody has told it. A draft with mistakes of form is checked as far a
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from subterra.errors import shown
 from subterra.flowchart import NEW, Flowchart, Interruption, Node, Way
+from subterra.phrasings import forms
 from subterra.routes import Edge, barred, reach, said_on, spoken_before
 from subterra.spec_file import Place, SpecFile
 from subterra.text import names
+
+FORMS_COMPARED = 1000  # of a phrasing with alternatives, when two ways are compared
 
 
 @dataclass(frozen=True)
@@ -125,14 +129,14 @@ class Inspector:
         owner: dict[str, str] = {}
         for way in self.as_written(node):
             for line in way.says:
-                if owner.setdefault(line.casefold(), way.to) != way.to:
+                said = {owner.setdefault(form.casefold(), way.to): form for form in islice(forms(line), FORMS_COMPARED)}
+                for other in sorted(said.keys() - {way.to}):
                     message = (
-                        f"is also said on the way to {owner[line.casefold()]}: nothing in the dialogue "
+                        f"is also said on the way to {other}: nothing in the dialogue "
                         "explains this branch: say what sets them apart"
                     )
-                    self.spec.mistake(
-                        self.line_place((*self.places[node.id, way.to], "says"), line), f"'{shown(line)}' {message}"
-                    )
+                    place = self.line_place((*self.places[node.id, way.to], "says"), line)
+                    self.spec.mistake(place, f"'{shown(said[other])}' {message}")
 
     def facts_tell_apart(self, node: Node, known: frozenset[str]) -> None:
         """Check that values already said decide which way an agent takes."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from subterra.code import code_digest
+from subterra.phrasings import one_form
 from subterra.text import fill, fraction
 
 
@@ -32,5 +33,5 @@ class BuiltinTeacher:
         lines = []
         for index, (step, now) in enumerate(zip(steps, values, strict=True)):
             lot = int(fraction(seed, index) * len(step["says"]))
-            lines.append(fill(step["says"][lot], now) if step["says"] else "")
+            lines.append(fill(one_form(step["says"][lot], seed, index), now) if step["says"] else "")
         return lines
