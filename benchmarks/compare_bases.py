@@ -63,6 +63,7 @@ class Build:
             out_loss=out / "loss.parquet",
             out_curve=out / "loss.svg",
             system=self.flowchart.system,
+            free=self.flowchart.free,
             base=str(ROOT / "bases" / base),
             settings=settings,
             seed=self.config["seed"],

@@ -68,7 +68,13 @@ def main() -> None:
     parser.add_argument("--checkpointing", action="store_true", help="compute activations again")
     asked = parser.parse_args()
     settings = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))["training"]
-    settings |= {"optimizer": "adamw", "rehearsal": 0, "evaluations": 1, "processes": asked.processes}
+    settings |= {
+        "optimizer": "adamw",
+        "rehearsal": 0,
+        "unheard_values": 0,
+        "evaluations": 1,
+        "processes": asked.processes,
+    }
     settings |= {"rows_per_step": asked.processes, "tokens_per_step": asked.row * asked.processes}
     settings |= {"gradient_checkpointing": asked.checkpointing, "least_steps": asked.steps, "epochs": 0}
     peaks = {gpu.name: gpu.bf16 for gpu in read_gpus(ROOT / "config" / "gpus.yaml")}
@@ -87,6 +93,7 @@ def main() -> None:
                 out_loss=out / "loss.parquet",
                 out_curve=out / "loss.svg",
                 system=Flowchart.read(asked.build / "flowchart.json").system,
+                free=(),
                 base=base,
                 settings=settings | {"sharding": sharding},
                 seed=1,

@@ -31,6 +31,7 @@ rule train_model:
     threads: workflow.cores
     params:
         system=lambda wildcards: flowchart(wildcards.agent).system,
+        free=lambda wildcards: flowchart(wildcards.agent).free,
         base=BASE,
         base_digest=folder_digest(BASE),
         settings=shaping_training(config["training"]),

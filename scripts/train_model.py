@@ -19,6 +19,7 @@ with one_line(snakemake.log[0]):
         out_loss=snakemake.output.loss,
         out_curve=snakemake.output.curve,
         system=snakemake.params.system,
+        free=snakemake.params.free,
         base=snakemake.params.base,
         settings=snakemake.config["training"],
         seed=snakemake.params.seed,

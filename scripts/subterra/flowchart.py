@@ -156,6 +156,11 @@ class Flowchart:
         looked_at = {name for node in self.nodes.values() for way in node.ways for name in way.where}
         return frozenset(looked_at | {fact.of for fact in self.knowledge.values() if fact.of})
 
+    @property
+    def free(self) -> list[str]:
+        """The other variables, by name."""
+        return sorted(self.variables.keys() - self.decisive)
+
     @cached_property
     def _interrupting(self) -> dict[str, Node]:
         """The steps of the interruptions as nodes of their own, from which no way leads."""

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from subterra.training.trainer import (
     run_facts,
     trainer_of,
 )
+from subterra.training.unheard import with_unheard
 
 PROBES = 50  # conversations that the template has to write before training begins
 
@@ -52,6 +53,7 @@ class Task:
     out_loss: str
     out_curve: str
     system: str
+    free: list[str]
     base: str
     settings: dict
     seed: int
@@ -69,6 +71,7 @@ def train_model(
     out_loss: str | Path,
     out_curve: str | Path,
     system: str,
+    free: Collection[str],
     base: str,
     settings: Mapping[str, Any],
     seed: int,
@@ -77,10 +80,11 @@ def train_model(
 ) -> dict:
     """Fine-tune `base` on the conversations of two Parquet files and write the best model as a Hugging Face folder.
 
-    `base` is a folder or a Hugging Face id; a folder without weights starts from random ones. Checkpoints lie in
-    `checkpoints` under a digest of all that shapes the run, so that the same run goes on where it was killed, and
-    another one never does. `settings` is the config's section `training`; where it asks for several processes, or for
-    DeepSpeed, they are started here. Returns what `out_json` says.
+    `free` are the variables whose values decide nothing (config: unheard_values). `base` is a folder or a Hugging Face
+    id; a folder without weights starts from random ones. Checkpoints lie in `checkpoints` under a digest of all that
+    shapes the run, so that the same run goes on where it was killed, and another one never does. `settings` is the
+    config's section `training`; where it asks for several processes, or for DeepSpeed, they are started here. Returns
+    what `out_json` says.
     Raises SubterraError for a base that cannot be loaded, or a template that cannot write the conversations.
     """
     if settings["method"] == "lora":
@@ -88,7 +92,7 @@ def train_model(
     folder = base_files(base)  # fetched once, not by every process
     with _beginning(folder, seed, Path(checkpoints)) as weights:
         files = [str(name) for name in (train, valid, out, out_json, out_loss, out_curve)]
-        task = Task(*files, system, base, dict(settings), seed, str(checkpoints), threads, weights)
+        task = Task(*files, system, sorted(free), base, dict(settings), seed, str(checkpoints), threads, weights)
         if settings["nodes"] * settings["processes"] == 1 and settings["sharding"] == "none":
             work(task)
         else:
@@ -163,6 +167,7 @@ def _encoded(task: Task, tokenizer, longest: int) -> tuple[list[str], list[token
             f"{task.train}, {task.valid}: no conversations to learn from or to measure on: ask for more of them"
         )
     fitted = fit_template(tokenizer, [messages(task.system, row["turns"]) for row in _probes(learned)])
+    learned = with_unheard(learned, task.free, task.settings["unheard_values"], task.seed)
     weight = task.settings["value_weight"]
     return (
         fitted,

@@ -1,0 +1,90 @@
+"""Values that nobody has heard: put into conversations to learn from, so that a model repeats what it was told.
+
+A small model that hears the same forty towns again and again learns to recognise them, and says the likeliest of them
+when it is told another. So in a share of the conversations each value is replaced, wherever it is said, by one made for
+that conversation alone: of words and pieces of the variable's own values, of everyday words, of invented ones.
+"""
+
+import random
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+from subterra.pretraining.words import everyday, pseudo_word
+
+RECOMBINED = 0.5  # share of values whose words all come from the variable's other values
+REPLACED = 0.6  # share of the words of the others that are everyday or invented ones
+INVENTED = 0.25  # share of small words among those that are no word at all; of names, all are
+SHORTEST = 4  # letters of a word that is replaced: articles and prepositions stay
+
+
+def with_unheard(rows: Sequence[Mapping], names: Collection[str], share: float, seed: int) -> list[Mapping]:
+    """Return conversation rows (records.CONVERSATION), about `share` of them with unheard values for `names`.
+
+    Values with digits stay as they are: numbers are spelled digit by digit and need no help. A row's lot depends on its
+    id and the seed alone, its values on the other rows too.
+    """
+    pools = {name: sorted({row["values"][name] for row in rows if name in row["values"]}) for name in names}
+    pools = {name: pool for name, pool in pools.items() if not re.search(r"\d", "".join(pool))}
+    return [_renewed(row, pools, f"{seed} {row['id']}", share) for row in rows]
+
+
+def _renewed(row: Mapping, pools: Mapping[str, Sequence[str]], seed: str, share: float) -> Mapping:
+    rng = random.Random(f"unheard {seed}")
+    if rng.random() >= share:
+        return row
+    new: dict[str, str] = {}
+    for said in (row["values"], row["corrected"]):
+        for name in sorted(said.keys() & pools.keys()):
+            new.setdefault(said[name], unheard(pools[name], rng))
+    if not new:
+        return row
+    old = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, sorted(new, key=len, reverse=True)))})(?!\w)")
+
+    def put(text: str) -> str:
+        return old.sub(lambda found: new[found[1]], text)
+
+    turns = [
+        {
+            **turn,
+            "content": put(turn["content"]),
+            "call": put(turn["call"]),
+            "values": {name: new.get(value, value) for name, value in turn["values"].items()},
+        }
+        for turn in row["turns"]
+    ]
+    return {**row, "turns": turns}
+
+
+def unheard(pool: Sequence[str], rng: random.Random) -> str:
+    """Return a value that looks like those of the pool, and is hardly one of them.
+
+    >>> rng = random.Random(2)
+    >>> [unheard(["Lisbon", "Cape Town", "New Orleans"], rng) for _ in range(3)]
+    ['Liwn', 'Cape Peenouria', 'New Bem']
+    """
+    words = rng.choice(pool).split()
+    recombined = rng.random() < RECOMBINED
+    for place, word in enumerate(words):
+        if len(word) < SHORTEST:
+            continue
+        if recombined:
+            alike = [other for value in pool for other in value.split() if _alike(other, word)]
+            words[place] = _crossed(word, rng.choice(alike), rng) if len(words) == 1 else rng.choice(alike)
+        elif rng.random() < REPLACED or len(words) == 1:
+            words[place] = _strange(word, rng)
+    return " ".join(words)
+
+
+def _alike(other: str, word: str) -> bool:
+    return len(other) >= SHORTEST and other[0].isupper() == word[0].isupper()
+
+
+def _crossed(word: str, other: str, rng: random.Random) -> str:
+    """Return the beginning of a word and the end of another."""
+    return word[: rng.randint(2, max(2, len(word) - 2))] + other[rng.randint(1, max(1, len(other) - 2)) :].lower()
+
+
+def _strange(word: str, rng: random.Random) -> str:
+    if word[0].isupper():
+        return pseudo_word(rng).capitalize()
+    return pseudo_word(rng) if rng.random() < INVENTED else rng.choice(everyday())

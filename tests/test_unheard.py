@@ -1,0 +1,72 @@
+"""Values that nobody has heard: put wherever the old ones were said, and only where they decide nothing."""
+
+import copy
+import re
+
+import pytest
+from subterra.conformance import says
+from subterra.training.unheard import with_unheard
+
+TOWNS = ["Lisbon", "Cape Town", "New Orleans", "Oslo", "Kyoto", "Quito"]
+SEED = 3
+
+
+def talk(number: int) -> dict:
+    """A conversation with a name, a name that is corrected, a number, a decisive word and a call."""
+    town, other = TOWNS[number % 6], TOWNS[(number + 1) % 6]
+    values = {"town": town, "money": f"{600 + number}", "plan": "gold"}
+
+    def turn(role: str, content: str, said: dict, call: str = "") -> dict:
+        return {"role": role, "content": content, "nodes": [], "values": said, "call": call}
+
+    return {
+        "id": f"talk {number}",
+        "values": values,
+        "corrected": {"town": other},
+        "turns": [
+            turn("user", f"{town} for {600 + number} dollars, I have gold.", {}),
+            turn(
+                "assistant", f"To {town}, for {600 + number} dollars.", values, f'{{"arguments": {{"to": "{town}"}}}}'
+            ),
+            turn("tool", f'{{"in": "{town}"}}', {}),
+            turn("user", f"Not {town}, {other}.", {}),
+            turn("assistant", f"{other} instead of {town}.", {"old": town, "new": other}),
+        ],
+    }
+
+
+ROWS = [talk(number) for number in range(60)]
+
+
+def test_new_values_stand_wherever_the_old_ones_did():
+    before = copy.deepcopy(ROWS)
+    for row, new in zip(ROWS, with_unheard(ROWS, ["town", "money"], 1.0, SEED), strict=True):
+        opening, answer, heard, correction, changed = new["turns"]
+        town, other = changed["values"]["old"], changed["values"]["new"]
+        assert opening["content"] == f"{town} for {row['values']['money']} dollars, I have gold."
+        assert answer["values"] == {**row["values"], "town": town} and says(answer["content"], town)
+        assert answer["call"] == f'{{"arguments": {{"to": "{town}"}}}}' and heard["content"] == f'{{"in": "{town}"}}'
+        assert correction["content"] == f"Not {town}, {other}." and says(changed["content"], other)
+    assert before == ROWS
+
+
+def test_they_are_seldom_values_of_the_variable_and_look_like_them():
+    found = [row["turns"][-1]["values"]["old"] for row in with_unheard(ROWS, ["town"], 1.0, SEED)]
+    assert sum(value in TOWNS for value in found) < 12 and len(set(found)) > 40
+    assert all(re.fullmatch(r"[A-Z][a-z]+( [A-Z][a-z]+)?", value) for value in found)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_share_says_how_many_change(share):
+    changed = [old != new for old, new in zip(ROWS, with_unheard(ROWS, ["town"], share, SEED), strict=True)]
+    assert abs(sum(changed) / len(ROWS) - share) < 0.15 * (share not in (0, 1)) + 1e-9
+
+
+def test_what_decides_something_stays():
+    for row in with_unheard(ROWS, [], 1.0, SEED):
+        assert row in ROWS
+
+
+def test_equal_rows_and_seeds_give_equal_values():
+    assert with_unheard(ROWS, ["town"], 0.5, SEED) == with_unheard(ROWS, ["town"], 0.5, SEED)
+    assert with_unheard(ROWS, ["town"], 0.5, SEED) != with_unheard(ROWS, ["town"], 0.5, SEED + 1)
