@@ -8,6 +8,7 @@ that are no such matrices may get a share.
 import torch
 
 from subterra.errors import SubterraError
+from subterra.training.lanes import Lanes
 
 BETAS = (0.9, 0.95)
 OUTER = ("embed_tokens", "lm_head")  # tables, not maps between hidden states
@@ -49,18 +50,24 @@ class MuonAdamW(torch.optim.Optimizer):
 
 
 class Float32Muon(torch.optim.Muon):
-    """torch's Muon with the iteration in float32: CPUs that multiply no bf16 take 30 times as long for torch's own."""
+    """torch's Muon with the iteration in float32: CPUs that multiply no bf16 take 30 times as long for torch's own.
 
-    @torch.no_grad()
+    Each core updates matrices of its own.
+    """
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        self._lanes = Lanes(torch.get_num_threads())
+
     def step(self, closure=None):
         """Take one step; returns the closure's loss, None without one."""
         loss = closure() if closure else None
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._step(parameter, parameter.grad, group)
+            waiting = [parameter for parameter in group["params"] if parameter.grad is not None]
+            self._lanes.map(lambda parameter, group=group: self._step(parameter, parameter.grad, group), waiting)
         return loss
 
+    @torch.no_grad()
     def _step(self, parameter: torch.Tensor, grad: torch.Tensor, group: dict) -> None:
         state, momentum = self.state[parameter], group["momentum"]
         if "momentum_buffer" not in state:

@@ -21,6 +21,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from subterra import progress, records
 from subterra.text import write_whole
 from subterra.training import tokens
+from subterra.training.lanes import Lanes, lanes_for
 from subterra.training.optimizer import optimizer
 
 STATE = "trainer_state.json"
@@ -123,6 +124,8 @@ def trainer_of(model, arguments: TrainingArguments, rows, held_out, settings: Ma
         callbacks=[Told()],
     )
     trainer.settings = settings
+    if arguments.device.type == "cpu" and arguments.world_size == 1 and not arguments.deepspeed:
+        trainer.lanes = lanes_for(settings["tokens_per_step"] // settings["rows_per_step"])
     trainer.loss_is_scaled_for_ga = False
     trainer.pop_callback(transformers.PrinterCallback)
     return trainer
@@ -132,6 +135,7 @@ class RowTrainer(Trainer):
     """A Trainer of packed rows, whose labels have weights."""
 
     settings: Mapping[str, Any]
+    lanes: Lanes | None = None
 
     def create_optimizer(self, model=None):
         """Return the optimizer of the settings, made when it is first asked for."""
@@ -140,6 +144,13 @@ class RowTrainer(Trainer):
             name, rate, decay, share = (self.settings[key] for key in names)
             self.optimizer = optimizer(name, model or self.model, rate, decay, share)
         return self.optimizer
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """Compute the gradients of a batch, in lanes where there are any; returns its loss."""
+        if self.lanes is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        return self.lanes.backward(model, inputs, 1 / self.current_gradient_accumulation_steps)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return the loss; there are no outputs to return, since nothing looks at them."""
