@@ -93,7 +93,7 @@ def main() -> None:
                 out_loss=out / "loss.parquet",
                 out_curve=out / "loss.svg",
                 system=Flowchart.read(asked.build / "flowchart.json").system,
-                free=(),
+                free={},
                 base=base,
                 settings=settings | {"sharding": sharding},
                 seed=1,

@@ -144,7 +144,7 @@ def test_a_family_is_trained_and_exported_with_the_same_tokens_in_llama_cpp(fold
         out_loss=tmp_path / "loss.parquet",
         out_curve=tmp_path / "loss.svg",
         system=SYSTEM,
-        free=(),
+        free={},
         base=str(folders[kind]),
         settings=SETTINGS | {"epochs": 1, "least_steps": 30, "tokens_per_step": 512, "learning_rate": 0.01},
         seed=1,

@@ -515,7 +515,7 @@ class Run:
             out_loss=self.folder / "out" / "loss.parquet",
             out_curve=self.folder / "out" / "loss.svg",
             system=SYSTEM,
-            free=(),
+            free={},
             base=str(changes.get("base", self.base)),
             settings=SETTINGS | changes.get("settings", {}),
             seed=changes.get("seed", 1),

@@ -157,9 +157,9 @@ class Flowchart:
         return frozenset(looked_at | {fact.of for fact in self.knowledge.values() if fact.of})
 
     @property
-    def free(self) -> list[str]:
-        """The other variables, by name."""
-        return sorted(self.variables.keys() - self.decisive)
+    def free(self) -> dict[str, tuple[str, ...]]:
+        """The other variables, with their values."""
+        return {name: pool for name, pool in self.variables.items() if name not in self.decisive}
 
     @cached_property
     def _interrupting(self) -> dict[str, Node]:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Task:
     out_loss: str
     out_curve: str
     system: str
-    free: list[str]
+    free: dict[str, list[str]]
     base: str
     settings: dict
     seed: int
@@ -71,7 +71,7 @@ def train_model(
     out_loss: str | Path,
     out_curve: str | Path,
     system: str,
-    free: Collection[str],
+    free: Mapping[str, Sequence[str]],
     base: str,
     settings: Mapping[str, Any],
     seed: int,
@@ -80,9 +80,9 @@ def train_model(
 ) -> dict:
     """Fine-tune `base` on the conversations of two Parquet files and write the best model as a Hugging Face folder.
 
-    `free` are the variables whose values decide nothing (config: unheard_values). `base` is a folder or a Hugging Face
-    id; a folder without weights starts from random ones. Checkpoints lie in `checkpoints` under a digest of all that
-    shapes the run, so that the same run goes on where it was killed, and another one never does. `settings` is the
+    `free` are the values of the variables that decide nothing (config: unheard_values). `base` is a folder or a Hugging
+    Face id; a folder without weights starts from random ones. Checkpoints lie in `checkpoints` under a digest of all
+    that shapes the run, so that the same run goes on where it was killed, and another one never does. `settings` is the
     config's section `training`; where it asks for several processes, or for DeepSpeed, they are started here. Returns
     what `out_json` says.
     Raises SubterraError for a base that cannot be loaded, or a template that cannot write the conversations.
@@ -92,7 +92,8 @@ def train_model(
     folder = base_files(base)  # fetched once, not by every process
     with _beginning(folder, seed, Path(checkpoints)) as weights:
         files = [str(name) for name in (train, valid, out, out_json, out_loss, out_curve)]
-        task = Task(*files, system, sorted(free), base, dict(settings), seed, str(checkpoints), threads, weights)
+        pools = {name: list(pool) for name, pool in free.items()}
+        task = Task(*files, system, pools, base, dict(settings), seed, str(checkpoints), threads, weights)
         if settings["nodes"] * settings["processes"] == 1 and settings["sharding"] == "none":
             work(task)
         else:

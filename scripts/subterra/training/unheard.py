@@ -14,28 +14,32 @@ from subterra.pretraining.words import everyday, pseudo_word
 RECOMBINED = 0.5  # share of values whose words all come from the variable's other values
 REPLACED = 0.6  # share of the words of the others that are everyday or invented ones
 INVENTED = 0.25  # share of small words among those that are no word at all; of names, all are
+TRIES = 30  # to make a value that there is not
 SHORTEST = 4  # letters of a word that is replaced: articles and prepositions stay
 
 
-def with_unheard(rows: Sequence[Mapping], names: Collection[str], share: float, seed: int) -> list[Mapping]:
-    """Return conversation rows (records.CONVERSATION), about `share` of them with unheard values for `names`.
+def with_unheard(
+    rows: Sequence[Mapping], values: Mapping[str, Collection[str]], share: float, seed: int
+) -> list[Mapping]:
+    """Return conversation rows (records.CONVERSATION), about `share` of them with unheard values.
 
-    Values with digits stay as they are: numbers are spelled digit by digit and need no help. A row's lot depends on its
-    id and the seed alone, its values on the other rows too.
+    `values` are all that each variable can have, held-out ones too: none of them is made again. Those with digits stay
+    as they are: numbers are spelled digit by digit and need no help. A row's lot depends on its id and the seed alone,
+    its values on the other rows too.
     """
-    pools = {name: sorted({row["values"][name] for row in rows if name in row["values"]}) for name in names}
-    pools = {name: pool for name, pool in pools.items() if not re.search(r"\d", "".join(pool))}
+    heard = {name: sorted({row["values"][name] for row in rows if name in row["values"]}) for name in values}
+    pools = {name: (pool, values[name]) for name, pool in heard.items() if not re.search(r"\d", "".join(pool))}
     return [_renewed(row, pools, f"{seed} {row['id']}", share) for row in rows]
 
 
-def _renewed(row: Mapping, pools: Mapping[str, Sequence[str]], seed: str, share: float) -> Mapping:
+def _renewed(row: Mapping, pools: Mapping[str, tuple], seed: str, share: float) -> Mapping:
     rng = random.Random(f"unheard {seed}")
     if rng.random() >= share:
         return row
     new: dict[str, str] = {}
     for said in (row["values"], row["corrected"]):
         for name in sorted(said.keys() & pools.keys()):
-            new.setdefault(said[name], unheard(pools[name], rng))
+            new.setdefault(said[name], unheard(*pools[name], rng))
     if not new:
         return row
     old = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, sorted(new, key=len, reverse=True)))})(?!\w)")
@@ -55,13 +59,21 @@ def _renewed(row: Mapping, pools: Mapping[str, Sequence[str]], seed: str, share:
     return {**row, "turns": turns}
 
 
-def unheard(pool: Sequence[str], rng: random.Random) -> str:
-    """Return a value that looks like those of the pool, and is hardly one of them.
+def unheard(pool: Sequence[str], known: Collection[str], rng: random.Random) -> str:
+    """Return a value that looks like those of the pool and is none of the known ones, save where all of it is short.
 
-    >>> rng = random.Random(2)
-    >>> [unheard(["Lisbon", "Cape Town", "New Orleans"], rng) for _ in range(3)]
+    >>> rng, towns = random.Random(2), ["Lisbon", "Cape Town", "New Orleans"]
+    >>> [unheard(towns, towns, rng) for _ in range(3)]
     ['Liwn', 'Cape Peenouria', 'New Bem']
     """
+    for _ in range(TRIES):
+        value = _made(pool, rng)
+        if value not in known:
+            break
+    return value
+
+
+def _made(pool: Sequence[str], rng: random.Random) -> str:
     words = rng.choice(pool).split()
     recombined = rng.random() < RECOMBINED
     for place, word in enumerate(words):
