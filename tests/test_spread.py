@@ -41,7 +41,7 @@ def arguments(folder: Path, base: Path, **settings) -> dict:
     files = {"train": "train.parquet", "valid": "valid.parquet", "out": "model"}
     files |= {"out_json": "training.json", "out_loss": "loss.parquet", "out_curve": "loss.svg"}
     told = {name: str(folder / file) for name, file in files.items()}
-    told |= {"system": SYSTEM, "base": str(base), "settings": TWO_ROWS | settings, "seed": 1, "threads": 2}
+    told |= {"system": SYSTEM, "base": str(base), "free": {}, "settings": TWO_ROWS | settings, "seed": 1, "threads": 2}
     return told | {"checkpoints": str(folder / "checkpoints")}
 
 

@@ -125,7 +125,7 @@ def trainer_of(model, arguments: TrainingArguments, rows, held_out, settings: Ma
     )
     trainer.settings = settings
     if arguments.device.type == "cpu" and arguments.world_size == 1 and not arguments.deepspeed:
-        trainer.lanes = lanes_for(settings["tokens_per_step"] // settings["rows_per_step"])
+        trainer.lanes = lanes_for(settings["tokens_per_step"] // arguments.gradient_accumulation_steps)
     trainer.loss_is_scaled_for_ga = False
     trainer.pop_callback(transformers.PrinterCallback)
     return trainer
