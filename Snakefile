@@ -6,6 +6,7 @@ container: "subterra.sif"
 
 
 include: "rules/common.smk"
+include: "rules/products.smk"
 include: "rules/plan.smk"
 include: "rules/estimate.smk"
 include: "rules/sizing.smk"
