@@ -173,7 +173,7 @@ def measure_agents() -> None:
         )
         tiny = {
             "agents": agents,
-            "base": "scratch",
+            "base": str(_tiny_base(work / "base")),
             "conversations": {"train": EACH, **few},
             "training": {"least_steps": 1, "tokens_per_step": 200_000, "evaluations": 1},
             "export": {"quantizations": ["q8_0"], "parity_prompts": 2},
@@ -192,6 +192,15 @@ def measure_agents() -> None:
                 shutil.rmtree(work / "results", ignore_errors=True)
             _, seconds = _timed(_snakemake, work, extra)
             print(f"| {name} | {seconds:.1f} |", flush=True)
+
+
+def _tiny_base(folder: Path) -> Path:
+    """Write a base without weights, so small that training is no part of the question."""
+    shutil.copytree(ROOT / "bases" / "scratch", folder)
+    shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    shape |= {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "head_dim": 16}
+    (folder / "config.json").write_text(json.dumps(shape), encoding="utf-8")
+    return folder
 
 
 def _snakemake(work: Path, extra: list[str]) -> None:

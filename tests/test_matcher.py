@@ -5,6 +5,7 @@ import random
 import pytest
 from subterra import matcher
 from subterra.errors import SubterraError
+from subterra.text import whole_words
 
 CITIES = ["Lisbon", "Kyoto", "New York", "Cairo", "Lima", "Oslo"]
 SAYS = {
@@ -119,6 +120,6 @@ def test_turns_without_a_word_are_a_mistake_told_in_one_line(turns):
 
 
 def test_masking_takes_the_longest_value_and_whole_words_only():
-    pattern = matcher.value_pattern(["York", "New York", "one"])
+    pattern = whole_words(["York", "New York", "one"])
     assert matcher.masked("New York, one stone, 1,250 dollars", pattern) == "zzvalue, zzvalue stone, zzvalue dollars"
-    assert matcher.masked("Plain", matcher.value_pattern([])) == "plain"
+    assert matcher.masked("Plain", whole_words([])) == "plain"

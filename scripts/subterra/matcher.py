@@ -22,7 +22,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from subterra.errors import SubterraError
-from subterra.text import write_whole
+from subterra.text import whole_words, write_whole
 
 UNKNOWN = "?"
 TURNS_A_LABEL = 500  # turns of a label that are learned from: more teach nothing new
@@ -87,7 +87,7 @@ def fit(turns: Iterable[Turn], mask: Iterable[str] = (), customer: Iterable[str]
     that is returned has learned from all. The order of the turns changes nothing. Raises SubterraError
     without a turn.
     """
-    pattern = value_pattern(mask)
+    pattern = whole_words(mask, re.IGNORECASE)
     sample = _sample(turns, seed)
     if not sample:
         raise SubterraError("the matcher has no agent turn to learn from: build the conversations first")
@@ -148,18 +148,10 @@ def load(path: str | Path) -> Matcher:
     return joblib.load(path)
 
 
-def value_pattern(values: Iterable[str]) -> re.Pattern | None:
-    """Return a pattern that finds the values as whole words, the longest first; None without values."""
-    words = sorted({value.strip() for value in values if value.strip()}, key=lambda value: (-len(value), value))
-    if not words:
-        return None
-    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", re.IGNORECASE)
-
-
 def masked(text: str, pattern: re.Pattern | None) -> str:
     """Return a turn in small letters without its values.
 
-    >>> masked("To Cape Town for 900 dollars.", value_pattern(["Cape Town"]))
+    >>> masked("To Cape Town for 900 dollars.", whole_words(["Cape Town"]))
     'to zzvalue for zzvalue dollars.'
     """
     text = pattern.sub("zzvalue", text) if pattern else text

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,16 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 def filled(templates: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
     """Put the values into each template of a mapping."""
     return {name: fill(template, values) for name, template in templates.items()}
+
+
+def whole_words(texts: Iterable[str], flags: int = 0) -> re.Pattern | None:
+    """Return a pattern that finds the texts where no letter adjoins, the longest first; None without texts.
+
+    >>> whole_words(["York", "New York"]).findall("New York, York and Yorkshire")
+    ['New York', 'York']
+    """
+    found = sorted({text.strip() for text in texts if text.strip()}, key=lambda text: (-len(text), text))
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, found))})(?!\w)", flags) if found else None
 
 
 def readable(data: Any) -> str:

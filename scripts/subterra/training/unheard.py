@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from subterra.pretraining.words import everyday, pseudo_word
+from subterra.text import whole_words
 
 RECOMBINED = 0.5  # share of values whose words all come from the variable's other values
 REPLACED = 0.6  # share of the words of the others that are everyday or invented ones
@@ -42,10 +43,10 @@ def _renewed(row: Mapping, pools: Mapping[str, tuple], seed: str, share: float) 
             new.setdefault(said[name], unheard(*pools[name], rng))
     if not new:
         return row
-    old = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, sorted(new, key=len, reverse=True)))})(?!\w)")
+    old = whole_words(new)
 
     def put(text: str) -> str:
-        return old.sub(lambda found: new[found[1]], text)
+        return old.sub(lambda found: new[found[0]], text)
 
     turns = [
         {
