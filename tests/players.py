@@ -10,10 +10,11 @@ from subterra.conformance import score_dialogue
 from subterra.demands import label
 from subterra.flowchart import HEARD, Flowchart
 from subterra.models import Reply
+from subterra.records import NOTHING
 from subterra.tools import split_call
 
 FREE = "none of the others: the customer goes on with what was asked"
-COSTS = {"tokens_in": 1, "tokens_out": 1, "tokens_cached": 0, "calls": 1, "dollars": 0.0, "seconds": 0.0, "busy": 0.0}
+COSTS = NOTHING | {"tokens_in": 1, "tokens_out": 1, "calls": 1}
 TOLD = {"condition": "toy", "temperature": 0.0, "trial": 0, "customer": "scripted", "stopped": "finished"}
 
 
@@ -93,9 +94,10 @@ async def play(agent, row: Mapping) -> list[dict]:
     held: list[dict] = []
     for turn in row["turns"]:
         if turn["role"] == "assistant":
-            words, call = split_call((await agent.turn(held)).text)
-            turn = {"role": "assistant", "content": words, "call": call}
-        held.append({**turn, "nodes": [], "values": {}, **COSTS})
+            said = await agent.turn(held)
+            words, call = split_call(said.text)
+            turn = {"role": "assistant", "content": words, "call": call, "guessed": said.guessed}
+        held.append({**COSTS, **turn, "nodes": [], "values": {}})
     return held
 
 

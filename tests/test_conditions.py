@@ -17,9 +17,12 @@ from subterra.conditions.in_context import InContext
 from subterra.conditions.procedure import procedure_text
 from subterra.conditions.steps import read_letter, read_object
 from subterra.converse import write_shard
+from subterra.customer import ScriptedCustomer
+from subterra.dialogue import hold_dialogue
 from subterra.flowchart import ANSWERED, HEARD, Flowchart
 from subterra.models import ContextFull, Reply
 from subterra.plan import SPLITS
+from subterra.tools import StandIn
 from test_converse import LONGER, converse_toy
 from test_plan import DESK, SETTINGS, shards
 from toy_spec import SHOP, TOY, write
@@ -385,6 +388,14 @@ def test_an_unreadable_choice_is_asked_once_more_by_another_draw_then_the_first_
     assert "Ask for the size" in chat.seen[-1][0]["content"] and agent.asker.guessed == 1
     assert [one["role"] for one in chat.seen[2]] == ["user", "assistant", "user"] and len(set(chat.seeds)) == 4
     assert chat.seen[2][:2] == [*chat.seen[1], {"role": "assistant", "content": "Perhaps."}]
+
+
+def test_a_turn_keeps_what_was_guessed_for_it_alone(talks):
+    flowchart, rows = talks("toy")
+    row = next(row for row in rows if row["nodes"][1:3] == ["order", "ask_size"])
+    agent = graph(flowchart, Lines("Hello!", "Perhaps.", "I cannot say.", "Which size?", "Thank you."))
+    turns, _ = asyncio.run(hold_dialogue(agent, ScriptedCustomer(row), row, StandIn(row), max_turns=5))
+    assert [turn["guessed"] for turn in turns] == [0, 0, 1, 0, 0]
 
 
 def test_a_choice_that_is_readable_at_the_second_try_is_no_guess(talks):

@@ -41,7 +41,7 @@ def dialogue(*words, first="assistant", stopped="finished"):
     turns = [
         {"role": roles[index % 2], "content": text, "nodes": [], "values": {}, "call": ""}
         | NOTHING
-        | {"tokens_in": 10, "tokens_out": 2, "seconds": 0.5, "calls": 1}
+        | {"tokens_in": 10, "tokens_out": 2, "seconds": 0.5, "calls": 1, "guessed": 1}
         for index, text in enumerate(words)
     ]
     return {
@@ -73,6 +73,7 @@ def test_a_talk_along_the_flowchart_conforms_and_reaches_its_outcome():
     assert (score["legal_steps"], score["steps_total"], score["first_wrong"]) == (3, 3, None)
     assert (score["values_correct"], score["values_total"]) == (3, 3)
     assert (score["turns"], score["tokens_in"], score["tokens_out"], score["seconds"]) == (5, 50, 10, 2.5)
+    assert score["guessed"] == 5
     assert [step["after"] for step in score["steps"]] == ["", "request", "choice"]
     assert score["justification"] == (
         "All 3 agent turns were legal up to the end (success), and 3 of 3 values were said."

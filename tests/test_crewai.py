@@ -34,9 +34,7 @@ class Many:
             for agent, player in zip(agents, self.players, strict=True):
                 agent.asker.chat = player
             talks = [play(agent, row) for agent, row in zip(agents, rows, strict=True)]
-            came = await asyncio.gather(*talks, return_exceptions=True)
-            self.guessed = [agent.asker.guessed for agent in agents]
-            return came
+            return await asyncio.gather(*talks, return_exceptions=True)
         finally:
             await condition.close()
 
@@ -78,7 +76,7 @@ class Lines:
 def spied(talks, tmp_path_factory):
     """Return what came of four talks in one process: one breaks off, two are perfect, one is hard to read.
 
-    (scenarios, their players, what came of them, what was guessed, the environment of the process)
+    (scenarios, their players, what came of them, the environment of the process)
     """
     flowchart, rows = talks("toy")
     rows = [rows[0], *rows[:2], LEAVING]
@@ -90,9 +88,8 @@ def spied(talks, tmp_path_factory):
     spy.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENAI_API_KEY", "a secret")
-        many = Many(*players)
-        came = asyncio.run(many.play(flowchart, rows, python=spy))
-    return flowchart, rows, players, came, many.guessed, (folder / "seen").read_text()
+        came = asyncio.run(Many(*players).play(flowchart, rows, python=spy))
+    return flowchart, rows, players, came, (folder / "seen").read_text()
 
 
 def turn(role: str, content: str) -> dict:
@@ -105,7 +102,7 @@ LEAVING = {"turns": [turn("assistant", ""), turn("user", "One latte."), turn("as
 
 @needs_crewai
 def test_what_a_chat_raises_comes_through_and_other_talks_go_on(spied):
-    flowchart, rows, _, came, _, _ = spied
+    flowchart, rows, _, came, _ = spied
     assert isinstance(came[0], ContextFull)
     for row, turns in zip(rows[1:3], came[1:3], strict=True):
         assert score(flowchart, row, turns)["conforming"]
@@ -113,9 +110,9 @@ def test_what_a_chat_raises_comes_through_and_other_talks_go_on(spied):
 
 @needs_crewai
 def test_an_unreadable_choice_is_asked_once_more_and_counted_and_an_end_is_silent(spied):
-    _, _, players, came, guessed, _ = spied
-    said = [turn["content"] for turn in came[-1] if turn["role"] == "assistant"]
-    assert said == ["Hello!", "Which size?", "", ""] and guessed == [0, 0, 0, 1]
+    _, _, players, came, _ = spied
+    said = [(turn["content"], turn["guessed"]) for turn in came[-1] if turn["role"] == "assistant"]
+    assert said == [("Hello!", 0), ("Which size?", 1), ("", 0), ("", 0)]
     assert len(players[-1].seen) == 5
     again = players[-1].seen[2][1]["content"]
     assert again.count("You answered: Hm.") == 1 and "none of the letters" in again

@@ -12,13 +12,12 @@ from subterra.ledger import BudgetReached
 from subterra.models import ContextFull, Reply
 from subterra.models.asking import NoUse, ToldAlready, Unanswered
 from subterra.prompts import FOLDER, Prompts
-from subterra.records import JUDGEMENT, read_table, write_table
+from subterra.records import JUDGEMENT, NOTHING, read_table, write_table
 from subterra.verdicts import CRITERIA, Unfit, read_verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {"judge": "judge-1", "temperature": 0.0, "seed": 7, "max_tokens": 900, "tries": 3}
 PROCEDURE = "Greet the customer, look the order up, and say when it was sold."
-SPOKEN = {"tokens_in": 0, "tokens_out": 0, "tokens_cached": 0, "calls": 0, "dollars": 0.0, "seconds": 0.0, "busy": 0.0}
 TALK = [
     ("assistant", "Hello, which order is it?", ""),
     ("user", "It’s 117, I am   Ann.", ""),
@@ -31,7 +30,7 @@ TALK = [
 
 
 def turns(talk=TALK):
-    return [{"role": r, "content": c, "nodes": [], "values": {}, "call": call, **SPOKEN} for r, c, call in talk]
+    return [{"role": r, "content": c, "nodes": [], "values": {}, "call": call, **NOTHING} for r, c, call in talk]
 
 
 def dialogue(name="s1", condition="compiled-q8_0", talk=TALK, **changes):

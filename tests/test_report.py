@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from subterra.errors import SubterraError
 from subterra.flowchart import Flowchart, Node, Way
-from subterra.records import DIALOGUE, JUDGEMENT, NOTHING, SCORE, write_table
+from subterra.records import DIALOGUE, JUDGEMENT, NOTHING, SCORE, read_table, write_table
 from subterra.report import ReportInputs, build_report, render_overview
 from subterra.report.charts import loss_curve
 from subterra.report.failures import rates, worst_nodes, worst_ways
@@ -59,16 +59,8 @@ def step(turn: int, after: str, expected: str, heard: str, missing=()) -> dict:
 
 def spoken(role: str, content: str, nodes=()) -> dict:
     words = {"role": role, "content": content, "nodes": list(nodes), "values": {}, "call": ""}
-    took = {
-        "tokens_in": 10,
-        "tokens_out": 5,
-        "tokens_cached": 0,
-        "calls": 1,
-        "dollars": 0.01,
-        "seconds": 0.5,
-        "busy": 0.25,
-    }
-    return words | {key: value if role == "assistant" else 0 for key, value in took.items()}
+    took = {"tokens_in": 10, "tokens_out": 5, "calls": 1, "dollars": 0.01, "seconds": 0.5, "busy": 0.25}
+    return words | NOTHING | (took if role == "assistant" else {})
 
 
 def pair(number: int, split: str, legal: bool, run: tuple[str, float], trial: int = 0) -> tuple[dict, dict]:
@@ -443,6 +435,18 @@ def test_runs_without_a_common_trial_are_compared_as_independent_samples(full, t
     ]
     row = build_report(replace(full, evaluation=runs))[2]["comparisons"][0]
     assert (row["paired"], row["test"], row["conversations"]) == (False, "Fisher exact", 8)
+
+
+def test_answers_that_could_not_be_read_are_told_with_their_condition(full, tmp_path):
+    runs = [evaluated(tmp_path, name, 0.0, [("known", True)] * 2) for name in ("compiled-q8_0", "langgraph")]
+    page, _, summary = build_report(replace(full, evaluation=runs))
+    assert "not read" not in page
+    scores = runs[1][3]
+    rows = [row | {"guessed": 3} for row in read_table(scores, SCORE)]
+    write_table(rows, SCORE, scores)
+    page, _, summary = build_report(replace(full, evaluation=runs))
+    assert page.count("6 answers not read") == 1 and "<em>Answers not read</em>" in page
+    assert {row["condition"]: row["guessed"] for row in summary["overall"]} == {"compiled-q8_0": 0, "langgraph": 6}
 
 
 def test_each_condition_is_compared_at_the_headlines_temperature_where_it_was_run_there(full, tmp_path):

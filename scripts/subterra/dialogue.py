@@ -126,7 +126,7 @@ def _spoken(said: Said) -> dict:
     counts = {
         key: sum((getattr(reply, key) for reply in said.replies), none)
         for key, none in NOTHING.items()
-        if key != "calls"
+        if key not in ("calls", "guessed")
     }
     turn = {"role": "assistant", "content": words, "nodes": [], "values": {}, "call": call}
-    return turn | counts | {"calls": len(said.replies)}
+    return turn | counts | {"calls": len(said.replies), "guessed": said.guessed}

@@ -19,7 +19,7 @@ def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
 
 SCRIPTED = "scripted"  # the customer of a dialogue that says its scenario's lines
 NOTHING = {  # what a turn took that no model wrote
-    **dict.fromkeys(("calls", "tokens_in", "tokens_out", "tokens_cached"), 0),
+    **dict.fromkeys(("calls", "guessed", "tokens_in", "tokens_out", "tokens_cached"), 0),
     **dict.fromkeys(("dollars", "seconds", "busy"), 0.0),
 }
 STRINGS = pa.list_(pa.string())
@@ -65,6 +65,7 @@ SPOKEN = pa.struct(
         _field("tokens_out", pa.int32(), "tokens the model wrote"),
         _field("tokens_cached", pa.int32(), "those of tokens_in that the provider had kept from before"),
         _field("calls", pa.int32(), "models asked for this turn: 1, or more where a program stands between"),
+        _field("guessed", pa.int32(), "questions whose answers could not be read (see conditions.Said)"),
         _field("dollars", pa.float64(), "what the provider bills for it, 0 on a machine of one's own"),
         _field("seconds", pa.float64(), "time to the whole answer"),
         _field("busy", pa.float64(), "time of this machine: of turns that are written side by side, the turn's share"),
@@ -125,6 +126,7 @@ SCORE = pa.schema(
         _field("tokens_out", pa.int32(), "tokens written by the model"),
         _field("tokens_cached", pa.int32(), "those of tokens_in that the provider had kept"),
         _field("calls", pa.int32(), "models asked"),
+        _field("guessed", pa.int32(), "questions whose answers could not be read"),
         _field("dollars", pa.float64(), "what the provider bills"),
         _field("seconds", pa.float64(), "time to the answers"),
         _field("busy", pa.float64(), "time of this machine"),

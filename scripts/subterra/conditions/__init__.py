@@ -13,10 +13,14 @@ from subterra.models import Reply
 
 @dataclass(frozen=True)
 class Said:
-    """An agent's turn as the model wrote it, a call of a tool included, and every answer that was asked for it."""
+    """An agent's turn as the model wrote it, a call of a tool included, and every answer that was asked for it.
+
+    `guessed` counts the questions whose answers could not be read: then the first way is taken, or a call left empty.
+    """
 
     text: str
     replies: tuple[Reply, ...]
+    guessed: int = 0
 
 
 class Agent(Protocol):

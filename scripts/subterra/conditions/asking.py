@@ -22,10 +22,7 @@ class Question:
 
 
 class Asker(Protocol):
-    """Whoever answers the questions of one dialogue.
-
-    `guessed` counts those whose answers could not be read, so that the first way was taken or a call left empty.
-    """
+    """Whoever answers the questions of one dialogue; `guessed` are a turn's as in Said."""
 
     guessed: int
 
@@ -44,12 +41,11 @@ class ChatAsker:
 
     def __init__(self, chat: Chat, seed: int, temperature: float, max_tokens: int):
         self.chat, self.seed, self.temperature, self.max_tokens = chat, seed, temperature, max_tokens
-        self.guessed = 0
         self.begin(0)
 
     def begin(self, place: int) -> None:
         """Begin the agent's turn at a place in the talk."""
-        self._place, self._replies = place, []
+        self._place, self._replies, self.guessed = place, [], 0
 
     async def ask(self, question: Question) -> str:
         """Return the model's words. Raises what the chat raises."""

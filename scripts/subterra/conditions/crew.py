@@ -123,7 +123,7 @@ class CrewAgent:
                 self.asker.guessed += told["guessed"]
                 if told["over"]:
                     self._leave()
-                return Said(told["said"], self.asker.replies())
+                return Said(told["said"], self.asker.replies(), self.asker.guessed)
             await self.worker.send(self._name, answer=await self._answer(told))
 
     async def _answer(self, told: Mapping[str, Any]) -> str:

@@ -77,7 +77,7 @@ class GraphAgent:
             return self._said(await self._go_on(Command(resume=talk)))
         except GraphRecursionError:  # the model goes round in circles and never comes to a customer
             self._over = True
-            return Said("", self.asker.replies())
+            return Said("", self.asker.replies(), self.asker.guessed)
 
     def state(self) -> dict:
         """Return the state of the graph."""
@@ -89,7 +89,7 @@ class GraphAgent:
         return state
 
     def _said(self, state: Mapping) -> Said:
-        return Said(calling(" ".join(state[SAID]), state[CALL]), self.asker.replies())
+        return Said(calling(" ".join(state[SAID]), state[CALL]), self.asker.replies(), self.asker.guessed)
 
 
 def _graph(start: str, steps: Mapping[str, Step], wording: Wording) -> Any:

@@ -14,7 +14,7 @@ CONDITIONS = ("in_context", "langgraph", "crewai")
 SUMS = (
     *(f"{what}_{count}" for what in COUNTED for count in ("correct", "total")),
     *("interruptions_handled", "interruptions_total", "legal_steps", "steps_total"),
-    *("calls", "tokens_in", "tokens_cached", "tokens_out", "dollars", "seconds", "busy"),
+    *("calls", "guessed", "tokens_in", "tokens_cached", "tokens_out", "dollars", "seconds", "busy"),
 )
 
 
