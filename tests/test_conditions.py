@@ -393,9 +393,9 @@ def test_an_unreadable_choice_is_asked_once_more_by_another_draw_then_the_first_
 def test_a_turn_keeps_what_was_guessed_for_it_alone(talks):
     flowchart, rows = talks("toy")
     row = next(row for row in rows if row["nodes"][1:3] == ["order", "ask_size"])
-    agent = graph(flowchart, Lines("Hello!", "Perhaps.", "I cannot say.", "Which size?", "Thank you."))
-    turns, _ = asyncio.run(hold_dialogue(agent, ScriptedCustomer(row), row, StandIn(row), max_turns=5))
-    assert [turn["guessed"] for turn in turns] == [0, 0, 1, 0, 0]
+    agent = graph(flowchart, Lines("Hello!", "Perhaps.", "I cannot say.", "Which size?"))
+    turns, _ = asyncio.run(hold_dialogue(agent, ScriptedCustomer(row), row, StandIn(row), max_turns=3))
+    assert [turn["guessed"] for turn in turns] == [0, 0, 1]
 
 
 def test_a_choice_that_is_readable_at_the_second_try_is_no_guess(talks):
