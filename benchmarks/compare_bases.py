@@ -19,6 +19,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 import yaml
 from speed import steps_a_second
 from subterra import matcher
+from subterra.config import training_for
 from subterra.conformance import score_dialogues
 from subterra.dialogue import chosen
 from subterra.evaluation import Play
@@ -51,7 +52,7 @@ class Build:
     def settings(self, base: str) -> dict:
         """Return the training settings of a base."""
         recipe = yaml.safe_load((ROOT / RECIPES[base]).read_text(encoding="utf-8"))
-        return self.config["training"] | recipe["training"]
+        return training_for(self.config["training"] | recipe["training"], len(self.flowchart.edges))
 
     def train(self, base: str, settings: Mapping, out: Path) -> dict:
         """Fine-tune a base into `out` and return what is known of the run."""
@@ -68,7 +69,7 @@ class Build:
             settings=settings,
             seed=self.config["seed"],
             checkpoints=out / "checkpoints",
-            threads=os.cpu_count() or 1,
+            threads=len(os.sched_getaffinity(0)),
         )
 
     def steps_in(self, seconds: float, base: str, settings: Mapping) -> int:

@@ -32,7 +32,7 @@ def main() -> None:
     for name, changes in contenders.items():
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder)
-            facts = build.train("embedded", build.config["training"] | changes, out)
+            facts = build.train("embedded", build.settings("embedded") | changes, out)
             share = 100 * facts["trained_parameters"] / facts["parameters"]
             for temperature, scores in build.scores(out):
                 told = [name, f"{facts['trained_parameters']:,} ({share:.0f} %)", f"{facts['seconds']:.0f}"]

@@ -175,7 +175,7 @@ def measure_agents() -> None:
             "agents": agents,
             "base": str(_tiny_base(work / "base")),
             "conversations": {"train": EACH, **few},
-            "training": {"least_steps": 1, "tokens_per_step": 200_000, "evaluations": 1},
+            "training": {"least_steps": 1, "steps_per_edge": 0, "tokens_per_step": 200_000, "evaluations": 1},
             "export": {"quantizations": ["q8_0"], "parity_prompts": 2},
             "evaluation": {"scenarios": dict.fromkeys(few, 1) | {"valid": 0}, "temperatures": [0], "max_turns": 4},
         }

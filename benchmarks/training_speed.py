@@ -37,7 +37,7 @@ class Contest:
     def __init__(self, build: Path, base: str, steps: int):
         self.base, self.steps = base, steps
         self.settings = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))["training"]
-        self.settings |= {"optimizer": "adamw", "evaluations": 1}
+        self.settings |= {"optimizer": "adamw", "evaluations": 1, "tokens_per_step": 4096}
         model, self.tokenizer = load_base(base)
         rows = read_table(build / "dataset" / "train.parquet", CONVERSATION)
         system = Flowchart.read(build / "flowchart.json").system

@@ -9,6 +9,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 from subterra.errors import one_line
 
 with one_line(snakemake.log[0]):
+    from subterra.config import training_for
     from subterra.training.train import train_model
 
     train_model(
@@ -21,7 +22,7 @@ with one_line(snakemake.log[0]):
         system=snakemake.params.system,
         free=snakemake.params.free,
         base=snakemake.params.base,
-        settings=snakemake.config["training"],
+        settings=training_for(snakemake.config["training"], snakemake.params.edges),
         seed=snakemake.params.seed,
         checkpoints=snakemake.params.checkpoints,
         threads=snakemake.threads,

@@ -68,7 +68,7 @@ def cluster(tmp_path_factory):
 def built(cluster, tmp_path_factory):
     """The tiny agent, built once through SLURM, and what that build did."""
     tree = SlurmTree.fresh(tmp_path_factory.mktemp("built") / "tree")
-    tree.configure("training", least_steps=20)
+    tree.configure("training", least_steps=20, steps_per_edge=0)
     return tree, tree.build()
 
 
@@ -134,7 +134,7 @@ def test_a_job_that_fails_is_tried_again_and_told_in_a_line_and_loses_nothing(tr
 
 
 def test_training_goes_on_after_preemption_after_scancel_and_after_control_c(tree, cluster):
-    tree.configure("training", least_steps=160, evaluations=16)
+    tree.configure("training", least_steps=160, steps_per_edge=0, evaluations=16)
     before = cluster.last()
     process = tree.start("results/tiny/model")
     try:
@@ -163,7 +163,7 @@ def test_training_goes_on_after_preemption_after_scancel_and_after_control_c(tre
 
 
 def test_training_over_two_nodes_runs_on_both(tree, cluster):
-    tree.configure("training", nodes=2, rows_per_step=2, least_steps=20)
+    tree.configure("training", nodes=2, rows_per_step=2, least_steps=20, steps_per_edge=0)
     tree.edit(PROFILE, "    nodes: 1\n", "    nodes: 2\n")
     before = cluster.last()
     build = tree.build("results/tiny/model", "--retries", "0")

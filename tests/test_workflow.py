@@ -1,5 +1,6 @@
 """What an edit, a failure or a kill makes the workflow do: the real Snakefile on a tiny agent, in a temporary copy."""
 
+import json
 import random
 import subprocess
 import sys
@@ -46,6 +47,13 @@ def ran(build, **jobs: int) -> bool:
     """Say whether a build went well and ran these jobs, so many of each rule, and no others."""
     assert build.status == 0, build.told
     return build.jobs == Counter(jobs)
+
+
+def test_the_training_takes_steps_for_every_edge_of_the_flowchart(built):
+    training = yaml.safe_load(built.path("tiny.yaml").read_text())["training"]
+    edges = json.loads(built.path("results/tiny/paths.json").read_text())["edges"]
+    facts = json.loads(built.path("results/tiny/training.json").read_text())
+    assert facts["steps"] == training["least_steps"] + training["steps_per_edge"] * edges and edges == 9
 
 
 # -- what runs nothing -----------------------------------------------------------------------------------------------

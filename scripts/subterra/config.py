@@ -43,6 +43,16 @@ def shaping_training(training: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in sorted(training.items()) if key not in HOW_TRAINED}
 
 
+def training_for(training: Mapping[str, Any], edges: int) -> dict[str, Any]:
+    """Return the settings for a procedure of so many edges: what they ask for is in its `least_steps`.
+
+    >>> training_for({"least_steps": 240, "steps_per_edge": 10, "epochs": 1}, 20)
+    {'least_steps': 440, 'epochs': 1}
+    """
+    rest = {key: value for key, value in training.items() if key != "steps_per_edge"}
+    return rest | {"least_steps": training["least_steps"] + training["steps_per_edge"] * edges}
+
+
 def check_section(name: str, data: Any, file: str) -> None:
     """Raise SpecError with a line for all that the schema does not allow in one section of a config."""
     _check({"type": "object", "properties": {name: _schema()["properties"][name]}}, {name: data}, file)

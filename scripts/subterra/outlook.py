@@ -17,6 +17,7 @@ from subterra import records
 from subterra.conversation import laid_out, turns
 from subterra.dialogue import messages
 from subterra.errors import SubterraError
+from subterra.flowchart import Flowchart
 from subterra.models.builtin import BuiltinTeacher
 from subterra.sizing import (
     GIB,
@@ -95,7 +96,8 @@ def work_of(folder: str | Path, tokenizer) -> Work:
     from subterra.training.tokens import IGNORED, encode
 
     folder = Path(folder)
-    system = json.loads((folder / "flowchart.json").read_text(encoding="utf-8")).get("system", "")
+    flowchart = Flowchart.read(folder / "flowchart.json")
+    system = flowchart.system
     table = folder / "dataset" / "train.parquet"
     talks = [row["turns"] for row in records.read_table(table)] if table.is_file() else _phrased(folder)
     if not talks:
@@ -109,7 +111,7 @@ def work_of(folder: str | Path, tokenizer) -> Work:
     known = {number: len(one["input_ids"]) for number, one in encoded.items()}
     a_letter = sum(known.values()) / sum(letters[number] for number in known)
     lengths = tuple(known.get(number, round(a_letter * count)) for number, count in enumerate(letters))
-    return Work(folder.name, lengths, said / sum(known.values()), table.is_file())
+    return Work(folder.name, len(flowchart.edges), lengths, said / sum(known.values()), table.is_file())
 
 
 def _phrased(folder: Path) -> list[list[dict]]:

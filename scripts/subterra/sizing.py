@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from subterra.config import training_for
 from subterra.errors import SubterraError
 
 GIB = 2**30
@@ -43,9 +44,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class Work:
-    """What an agent has to learn: tokens of each conversation, the share that the agent says, whether it is built."""
+    """What an agent has to learn: edges of its flowchart, tokens of each conversation, the share that the agent says,
+    and whether the conversations are there."""
 
     agent: str
+    edges: int
     lengths: tuple[int, ...]
     agent_share: float
     built: bool
@@ -223,7 +226,8 @@ def steps_of(work: Work, settings: Mapping[str, Any], rows: int, rehearsal: floa
     packed = pack(work.lengths, size, range(len(work.lengths)))
     gaps = sum(max(0, size - sum(work.lengths[number] for number in row)) for row in packed)
     epoch = len(packed) + max(0, math.ceil((rehearsal * tokens - gaps) / size))
-    steps = max(math.ceil(settings["epochs"] * epoch / rows), settings["least_steps"])
+    least = training_for(settings, work.edges)["least_steps"]
+    steps = max(math.ceil(settings["epochs"] * epoch / rows), least)
     return steps, steps * rows / epoch * tokens * (1 + rehearsal)
 
 
