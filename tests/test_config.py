@@ -70,6 +70,10 @@ ONE_MISTAKE = {
     "too large": ("held_out.values", 1, "held_out.values: 1", ["maximum of 1"]),
     "no path rule": ("paths.rule", "trial", "paths.rule: 'trial'", ["trail (no edge twice)"]),
     "a name that is none": ("teacher.parameters", {None: 1}, "teacher.parameters: None", ["text", "quotation marks"]),
+    "no number, among keys of any name": (
+        "frontier.parameters.temperature", float("nan"), "frontier.parameters.temperature: nan", ["no number at all"]
+    ),
+    "too large for anything": ("training.epochs", 10**400, "training.epochs: 1000", ["above 1e+15"]),
     "no agent": ("agents", [], "agents: []", ["procedures to compile"]),
     "an agent's name": ("agents", ["Travel"], "agents[0]: 'Travel'", ["a-z"]),
     "an agent twice": ("agents", ["a", "a"], "agents: ['a', 'a']", ["non-unique"]),

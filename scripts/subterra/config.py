@@ -1,7 +1,7 @@
 """The config against its schema: every mistake at once, a line each, with its place and the way out."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schema.yaml"
 BASES = Path("bases")
 HOW_TRAINED = ("nodes", "processes", "sharding", "gradient_checkpointing")
 LONGEST = 200  # letters of a base's name
+LARGEST = 10**15  # of all numbers in a config
 
 
 def check_config(config: Mapping[str, Any], file: str = "config") -> None:
@@ -76,10 +77,24 @@ def _check(schema: dict, data: dict, file: str) -> None:
     try:
         found = sorted(strict(schema).iter_errors(data), key=lambda error: [str(part) for part in error.absolute_path])
         lines = [printable(line) for error in found for line in _lines(error, file)]
+        lines = lines or list(_no_numbers(data, f"{file}: "))
     except ValueError:  # Python writes no number of so many digits
         raise SpecError([f"{file}: a number in it has thousands of digits: no setting needs one"]) from None
     if lines:
         raise SpecError(dict.fromkeys(lines))
+
+
+def _no_numbers(value: Any, at: str, place: str = "") -> Iterator[str]:
+    """Yield a line for every number that no setting can have, wherever the schema lets any key or any size be."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _no_numbers(inner, at, f"{place}.{key}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _no_numbers(inner, at, f"{place}[{number}]")
+    elif isinstance(value, int | float) and not abs(value) <= LARGEST:
+        told = printable(str(value)[:LONGEST])
+        yield f"{at}{place.removeprefix('.')}: {told}: no setting is infinite, no number at all, or above {LARGEST:.0e}"
 
 
 def base_folder(base: str) -> str:
