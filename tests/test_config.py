@@ -55,6 +55,7 @@ def test_what_the_schema_names_is_valid(place, value):
 # The place, the value, how the line begins, and what else it has to hold.
 ONE_MISTAKE = {
     "unknown key": ("sharts", 4, "sharts: unknown key", ["did you mean 'shards'"]),
+    "unknown key with a space": (" agents", 4, "' agents': unknown key", ["did you mean 'agents'"]),
     "unknown key inside": ("training.epoch", 4, "training: epoch: unknown key", ["did you mean 'epochs'"]),
     "unknown key, nothing near": ("paths.zzz", 4, "paths: zzz: unknown key", ["known: rule, limit"]),
     "wrong type": ("shards", "many", "shards: 'many'", ["integer", "Jobs that write"]),

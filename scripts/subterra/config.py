@@ -124,7 +124,8 @@ def _lines(error, file: str) -> list[str]:
         known = error.schema["properties"]
         unknown = [key for key in error.instance if key not in known]
         every = f" (known: {', '.join(known)})"
-        return [f"{at}{key}: unknown key{nearest(key, known) or every}" for key in unknown]
+        shown = {key: key if str(key).strip() == key else repr(key) for key in unknown}  # else a space is not seen
+        return [f"{at}{shown[key]}: unknown key{nearest(key, known) or every}" for key in unknown]
     if error.validator == "enum":
         known = error.validator_value
         return [
