@@ -134,7 +134,7 @@ def test_a_job_that_fails_is_tried_again_and_told_in_a_line_and_loses_nothing(tr
 
 
 def test_training_goes_on_after_preemption_after_scancel_and_after_control_c(tree, cluster):
-    tree.configure("training", least_steps=480, steps_per_edge=0, evaluations=48)
+    tree.configure("training", least_steps=160, steps_per_edge=0, evaluations=16)
     before = cluster.last()
     process = tree.start("results/tiny/model")
     try:
@@ -159,7 +159,7 @@ def test_training_goes_on_after_preemption_after_scancel_and_after_control_c(tre
     again = tree.build("results/tiny/model")
     assert again.status == 0 and again.jobs == Counter(train_model=1), again.told
     assert _went_on_from(tree) > second
-    assert json.loads(tree.path("results/tiny/training.json").read_text())["steps"] == 480
+    assert json.loads(tree.path("results/tiny/training.json").read_text())["steps"] == 160
 
 
 def test_training_over_two_nodes_runs_on_both(tree, cluster):
