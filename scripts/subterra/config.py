@@ -1,7 +1,7 @@
 """The config against its schema: every mistake at once, a line each, with its place and the way out."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,24 +77,21 @@ def _check(schema: dict, data: dict, file: str) -> None:
     try:
         found = sorted(strict(schema).iter_errors(data), key=lambda error: [str(part) for part in error.absolute_path])
         lines = [printable(line) for error in found for line in _lines(error, file)]
-        lines = lines or list(_no_numbers(data, f"{file}: "))
+        lines = lines or list(_no_numbers(data, file))
     except ValueError:  # Python writes no number of so many digits
         raise SpecError([f"{file}: a number in it has thousands of digits: no setting needs one"]) from None
     if lines:
         raise SpecError(dict.fromkeys(lines))
 
 
-def _no_numbers(value: Any, at: str, place: str = "") -> Iterator[str]:
+def _no_numbers(value: Any, file: str, path: tuple = ()) -> Iterator[str]:
     """Yield a line for every number that no setting can have, wherever the schema lets any key or any size be."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _no_numbers(inner, at, f"{place}.{key}")
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            yield from _no_numbers(inner, at, f"{place}[{number}]")
+    if isinstance(value, Mapping | list):
+        for part, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _no_numbers(inner, file, (*path, part))
     elif isinstance(value, int | float) and not abs(value) <= LARGEST:
         told = printable(str(value)[:LONGEST])
-        yield f"{at}{place.removeprefix('.')}: {told}: no setting is infinite, no number at all, or above {LARGEST:.0e}"
+        yield f"{_at(file, path)}{told}: no setting is infinite, no number at all, or above {LARGEST:.0e}"
 
 
 def base_folder(base: str) -> str:
@@ -117,9 +114,14 @@ def base_folder(base: str) -> str:
     return str(folder) if folder.is_dir() else base
 
 
+def _at(file: str, path: Iterable) -> str:
+    """Return how a line begins: the file, and the place in it."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return f"{file}: {place.removeprefix('.')}: " if place else f"{file}: "
+
+
 def _lines(error, file: str) -> list[str]:
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
-    at = f"{file}: {place.removeprefix('.')}: " if place else f"{file}: "
+    at = _at(file, error.absolute_path)
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
         unknown = [key for key in error.instance if key not in known]

@@ -97,7 +97,6 @@ def work_of(folder: str | Path, tokenizer) -> Work:
 
     folder = Path(folder)
     flowchart = Flowchart.read(folder / "flowchart.json")
-    system = flowchart.system
     table = folder / "dataset" / "train.parquet"
     talks = [row["turns"] for row in records.read_table(table)] if table.is_file() else _phrased(folder)
     if not talks:
@@ -105,8 +104,8 @@ def work_of(folder: str | Path, tokenizer) -> Work:
     letters = [sum(len(turn["content"] + turn["call"]) for turn in talk) for talk in talks]
     longest = max(range(len(talks)), key=letters.__getitem__)
     numbers = [*random.Random(1).sample(range(len(talks)), min(SAMPLE, len(talks))), longest]
-    fit_template(tokenizer, [messages(system, talks[number]) for number in numbers[:PROBES]])
-    encoded = {number: encode(tokenizer, system, talks[number]) for number in numbers}
+    fit_template(tokenizer, [messages(flowchart.system, talks[number]) for number in numbers[:PROBES]])
+    encoded = {number: encode(tokenizer, flowchart.system, talks[number]) for number in numbers}
     said = sum(label != IGNORED for one in encoded.values() for label in one["labels"])
     known = {number: len(one["input_ids"]) for number, one in encoded.items()}
     a_letter = sum(known.values()) / sum(letters[number] for number in known)
