@@ -44,9 +44,13 @@ class SlurmTree(Tree):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def patience():
-    """A build may take longer than where all runs at once."""
+def patience_and_control_c():
+    """A build may take longer than where all runs at once, and Control-C counts.
+
+    A shell that starts the tests in the background ignores SIGINT for them, and so would what they start.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         patch.setattr(workflow_copy, "TOO_LONG", TOO_LONG)
         yield
 
