@@ -9,7 +9,7 @@ import json
 import random
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from subterra.dialogue import messages
@@ -113,31 +113,41 @@ class PackedRows:
 
     The rows of all epochs follow one another, so that the same step sees the same row in every run, and a run that
     was killed goes on where it was. Where they are fewer than `least`, or no multiple of `several`, the rows of another
-    epoch begin, up to that number.
+    epoch begin, up to that number. `conversations` gives those of an epoch by its number, from 0 on.
     """
 
     def __init__(
-        self, conversations: Sequence[Encoded], size: int, epochs: int, seed: int, least: int = 0, several: int = 1
+        self,
+        conversations: Callable[[int], Sequence[Encoded]],
+        size: int,
+        epochs: int,
+        seed: int,
+        least: int = 0,
+        several: int = 1,
     ):
-        self.conversations = conversations
-        lengths = [len(conversation["input_ids"]) for conversation in conversations]
-        self.rows: list[list[int]] = []
+        self.epochs: list[Sequence[Encoded]] = []
+        self.rows: list[tuple[int, list[int]]] = []  # (epoch, conversations of it by index)
+        self.seen = 0
         for epoch in itertools.count():
             wanted = max(least, -(-len(self.rows) // several) * several)
             if epoch >= epochs and len(self.rows) >= wanted:
                 break
-            order = list(range(len(conversations)))
+            self.epochs.append(conversations(epoch))
+            lengths = [len(conversation["input_ids"]) for conversation in self.epochs[epoch]]
+            order = list(range(len(lengths)))
             random.Random(f"{seed} {epoch}").shuffle(order)
             packed = pack(lengths, size, order)
-            self.rows += packed if epoch < epochs else packed[: wanted - len(self.rows)]
-        self.tokens = sum(lengths)
-        self.seen = sum(lengths[number] for row in self.rows for number in row)
+            packed = packed if epoch < epochs else packed[: wanted - len(self.rows)]
+            self.rows += [(epoch, row) for row in packed]
+            self.seen += sum(lengths[number] for row in packed for number in row)
+        self.tokens = sum(len(conversation["input_ids"]) for conversation in self.epochs[0])
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> list[Encoded]:
-        return [self.conversations[number] for number in self.rows[index]]
+        epoch, row = self.rows[index]
+        return [self.epochs[epoch][number] for number in row]
 
 
 def collate(rows: Sequence[Sequence[Encoded]]) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from subterra import records
 from subterra.code import code_digest, folder_digest
 from subterra.dialogue import messages
 from subterra.errors import SubterraError
-from subterra.pretraining.rows import rehearsal
 from subterra.text import canonical, digest, pretty, write_whole
 from subterra.training import tokens
+from subterra.training.epochs import Epochs
 from subterra.training.launch import launch
 from subterra.training.lora import LORA_WARNING, with_lora
 from subterra.training.memory import keep_freed_memory
@@ -37,7 +37,6 @@ from subterra.training.trainer import (
     run_facts,
     trainer_of,
 )
-from subterra.training.unheard import with_unheard
 
 PROBES = 50  # conversations that the template has to write before training begins
 
@@ -122,15 +121,19 @@ def work(task: Task) -> None:
     folder = base_files(task.base)
     tokenizer = tokens.load_tokenizer(folder)
     longest = AutoConfig.from_pretrained(folder).max_position_embeddings
-    fitted, learned, measured = _encoded(task, tokenizer, longest)
+    fitted, conversations, measured = _read(task, tokenizer)
     several = spread.rows_per_step
     size = settings["tokens_per_step"] // several
-    rehearsed = _rehearsed(tokenizer, task.base, settings, task.seed, min(size, longest), learned)
-    mixed, least = [*learned, *rehearsed], settings["least_steps"] * several
-    rows = tokens.PackedRows(mixed, size, settings["epochs"], task.seed, least, several)
-    held_out = tokens.PackedRows(measured, size, 1, task.seed)
+    read = Epochs(conversations, task.free, task.system, tokenizer, task.base, settings, task.seed, size, longest)
+    rows = tokens.PackedRows(read, size, settings["epochs"], task.seed, settings["least_steps"] * several, several)
+    learned, rehearsed = rows.epochs[0][: len(conversations)], rows.epochs[0][len(conversations) :]
+    measured = tokens.encode_all(tokenizer, task.system, measured, longest)
+    held_out = tokens.PackedRows(lambda _: measured, size, 1, task.seed)
     shape = [folder_digest(task.base), (Path(folder) / "config.json").read_text(), code_digest(__name__)]
-    run = Path(task.checkpoints) / digest([mixed, measured, task.base, canonical(settings), task.seed, *shape])
+    free = canonical({name: sorted(pool) for name, pool in task.free.items()})  # later epochs draw from them
+    run = Path(task.checkpoints) / digest(
+        [rows.epochs[0], measured, free, task.base, canonical(settings), task.seed, *shape]
+    )
     arguments = arguments_of(settings, spread, len(rows), task.seed, run)
     with arguments.main_process_first(local=False):
         reached = last_whole(run)
@@ -160,7 +163,7 @@ def work(task: Task) -> None:
     trainer.accelerator.end_training()
 
 
-def _encoded(task: Task, tokenizer, longest: int) -> tuple[list[str], list[tokens.Encoded], list[tokens.Encoded]]:
+def _read(task: Task, tokenizer) -> tuple[list[str], list[dict], list[dict]]:
     """Return (what the template needed, conversations to learn from, conversations to measure on)."""
     learned, measured = (records.read_table(file, records.CONVERSATION) for file in (task.train, task.valid))
     if not (learned and measured):
@@ -168,13 +171,7 @@ def _encoded(task: Task, tokenizer, longest: int) -> tuple[list[str], list[token
             f"{task.train}, {task.valid}: no conversations to learn from or to measure on: ask for more of them"
         )
     fitted = fit_template(tokenizer, [messages(task.system, row["turns"]) for row in _probes(learned)])
-    learned = with_unheard(learned, task.free, task.settings["unheard_values"], task.seed)
-    weight = task.settings["value_weight"]
-    return (
-        fitted,
-        tokens.encode_all(tokenizer, task.system, learned, longest, weight),
-        tokens.encode_all(tokenizer, task.system, measured, longest),
-    )
+    return fitted, learned, measured
 
 
 def _write(task: Task, trainer, state: Mapping[str, torch.Tensor], tokenizer, facts: dict) -> None:
@@ -196,14 +193,6 @@ def _probes(rows: Sequence[Mapping]) -> list[Mapping]:
     """Return a few conversations of every kind: the first ones, and the first with a call."""
     calling = next(([row] for row in rows if any(turn.get("call") for turn in row["turns"])), [])
     return [*rows[:PROBES], *calling]
-
-
-def _rehearsed(tokenizer, base: str, settings: Mapping, seed: int, longest: int, encoded: Sequence) -> list:
-    """Return what is mixed in of the corpus that the base was pretrained on; nothing where that was another one."""
-    if not (Path(base) / "pretraining.json").is_file():
-        return []
-    total = round(settings["rehearsal"] * sum(len(one["input_ids"]) for one in encoded))
-    return rehearsal(tokenizer, seed, longest, total)
 
 
 def prepare(threads: int, seed: int) -> None:

@@ -1,0 +1,75 @@
+"""What each epoch reads: other unheard values and another piece of the corpus every time, all else as it was."""
+
+from pathlib import Path
+
+import pytest
+from subterra.errors import SubterraError
+from subterra.training import tokens
+from subterra.training.epochs import Epochs
+
+BASE = Path(__file__).parents[1] / "bases" / "embedded"
+TOWNS = ["Lisbon", "Cape Town", "New Orleans", "Oslo", "Kyoto", "Quito"]
+SETTINGS = {"rehearsal": 0.0, "unheard_values": 0.5, "value_weight": 3}
+
+
+def talk(number: int) -> dict:
+    town = TOWNS[number % len(TOWNS)]
+    turns = [("user", f"A flight to {town}, please.", {}), ("assistant", f"To {town}, then.", {"town": town})]
+    return {
+        "id": f"talk {number}",
+        "values": {"town": town},
+        "corrected": {},
+        "turns": [{"role": role, "content": text, "values": said, "call": ""} for role, text, said in turns],
+    }
+
+
+ROWS = [talk(number) for number in range(40)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tokens.load_tokenizer(str(BASE))
+
+
+def epochs(tokenizer, base: Path = BASE, longest: int = 2048, **settings) -> Epochs:
+    return Epochs(ROWS, {"town": TOWNS}, "Sell flights.", tokenizer, str(base), SETTINGS | settings, 1, 512, longest)
+
+
+def texts(tokenizer, read: list[tokens.Encoded]) -> list[str]:
+    return [tokenizer.decode(one["input_ids"]) for one in read]
+
+
+def test_every_epoch_draws_unheard_values_anew(tokenizer):
+    read = epochs(tokenizer)
+    first, second = (dict(enumerate(texts(tokenizer, read(epoch)))) for epoch in (0, 1))
+    unheard = [{(n, text) for n, text in one.items() if not any(map(text.count, TOWNS))} for one in (first, second)]
+    assert all(8 < len(one) < 32 for one in unheard) and not unheard[0] & unheard[1]
+    assert {n for n, _ in unheard[0]} != {n for n, _ in unheard[1]}
+    assert texts(tokenizer, epochs(tokenizer)(1)) == [*second.values()]
+
+
+def test_what_is_read_as_it_is_is_encoded_once(tokenizer):
+    read = epochs(tokenizer, unheard_values=0.0)
+    assert all(one is other for one, other in zip(read(0), read(1), strict=True))
+
+
+def test_every_epoch_rehearses_another_piece_of_the_corpus_that_the_base_was_pretrained_on(tokenizer, tmp_path):
+    read = epochs(tokenizer, rehearsal=0.5)
+    first, second = read(0), read(1)
+    rehearsed = [texts(tokenizer, one[len(ROWS) :]) for one in (first, second)]
+    assert all(rehearsed) and not set(rehearsed[0]) & set(rehearsed[1])
+    total = sum(len(one["input_ids"]) for one in first[: len(ROWS)])
+    assert 0.5 * total <= sum(len(one["input_ids"]) for one in first[len(ROWS) :]) < 0.5 * total + 512
+    assert len(epochs(tokenizer, tmp_path, rehearsal=0.5)(0)) == len(ROWS)
+
+
+def test_rows_of_an_epoch_hold_what_that_epoch_reads(tokenizer):
+    read = epochs(tokenizer)
+    rows = tokens.PackedRows(read, 512, 2, 1)
+    packed = [one for index in range(len(rows)) for one in rows[index]]
+    assert sorted(texts(tokenizer, packed)) == sorted(texts(tokenizer, read(0) + read(1)))
+
+
+def test_a_conversation_longer_than_the_base_reads_is_named(tokenizer):
+    with pytest.raises(SubterraError, match="conversation talk 0 has"):
+        epochs(tokenizer, longest=10)(0)
