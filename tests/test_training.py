@@ -44,6 +44,7 @@ SETTINGS = {
     "optimizer": "muon",
     "learning_rate": 0.003,
     "embedding_rate": 1,
+    "head_interpolation": 0,
     "weight_decay": 0.1,
     "warmup": 0.1,
     "decay": 0.5,
@@ -694,6 +695,22 @@ def test_a_base_with_weights_starts_from_them(whole):
         torch.equal(parameter.detach(), torch.from_numpy(kept[name])) for name, parameter in model.named_parameters()
     )
     assert next(model.parameters()).dtype == torch.float32
+
+
+def test_the_head_goes_back_a_share_of_the_way_to_a_base_that_has_weights(run, whole, tmp_path):
+    _, _, plain, _ = whole
+    run(settings={"head_interpolation": 0.4})
+    assert run.weights() == plain
+    base = tmp_path / "weights"
+    shutil.copytree(whole[0].folder / "out" / "model", base)
+    found = {}
+    for share in (0.0, 0.4):
+        run(base=base, settings={"head_interpolation": share})
+        found[share] = load_file(run.folder / "out" / "model" / "model.safetensors")
+    begun = load_file(base / "model.safetensors")["lm_head.weight"]
+    far, near = (found[share].pop("lm_head.weight") for share in (0.0, 0.4))
+    assert abs(far - begun).max() > 0.01 and near == pytest.approx(0.6 * far + 0.4 * begun, abs=1e-5)
+    assert all((tensor == found[0.4][name]).all() for name, tensor in found[0.0].items())
 
 
 TORN = {"config": "config.json", "weights": "model.safetensors", "tokenizer": "tokenizer.json"}

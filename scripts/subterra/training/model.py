@@ -93,6 +93,18 @@ def _fetched(base: str) -> str:
         return snapshot_download(base, allow_patterns=FETCHED)
 
 
+@torch.no_grad()
+def interpolate_head(model, state: Mapping[str, torch.Tensor], folder: str, share: float) -> None:
+    """Move the output embedding in `state`, in place, by `share` of the way back to that of the base in `folder`.
+
+    What the base could say and training never asked for is forgotten in that table first. Between the two is a model
+    that does both (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+    """
+    head = model.get_output_embeddings().weight
+    name = next(name for name, parameter in model.named_parameters() if parameter is head)
+    state[name].lerp_(load_model(folder).get_output_embeddings().weight.to(state[name]), share)
+
+
 def merged(folder: str, settings: Mapping[str, Any], state: Mapping[str, torch.Tensor]):
     """Return the base of a folder in float32 with the trained matrices of `state` added to its own."""
     model = with_lora(load_model(folder), settings)

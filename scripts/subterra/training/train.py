@@ -25,7 +25,7 @@ from subterra.training.epochs import Epochs
 from subterra.training.launch import launch
 from subterra.training.lora import LORA_WARNING, with_lora
 from subterra.training.memory import keep_freed_memory
-from subterra.training.model import base_files, has_weights, load_model, merged, save_model
+from subterra.training.model import base_files, has_weights, interpolate_head, load_model, merged, save_model
 from subterra.training.template import fit_template
 from subterra.training.trainer import (
     Spread,
@@ -182,6 +182,8 @@ def _write(task: Task, trainer, state: Mapping[str, torch.Tensor], tokenizer, fa
         facts["parameters"] = parameters(whole)
         save_model(whole, tokenizer, Path(task.out))
     else:
+        if task.settings["head_interpolation"] and has_weights(base_files(task.base)):
+            interpolate_head(trainer.model, state, task.weights, task.settings["head_interpolation"])
         save_model(trainer.model, tokenizer, Path(task.out), state if task.settings["sharding"] != "none" else None)
     history = losses(trainer.state.log_history)
     records.write_table(history, records.LOSS, task.out_loss)
