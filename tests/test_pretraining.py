@@ -279,11 +279,26 @@ def test_skills_are_counted_on_what_an_agent_says_again(tmp_path, monkeypatch):
     assert [right for *_, right in reading.copies()] == [True, False]
 
 
+def test_words_of_one_token_stand_in_for_values_wherever_they_were_said(tmp_path, monkeypatch):
+    model, tokenizer = fresh(tmp_path)
+    read = []
+    reading = skills.Reading
+    monkeypatch.setattr(skills, "Reading", lambda *of: read.append(of) or reading(*of))
+    found = list(skills._words(model, tokenizer, 3, 40))
+    assert len(found) >= len(read) > 6
+    said = [{value for turn in turns for value in turn["values"]} for *_, turns in read]
+    assert all(len(words) == 1 for words in said) and len(set.union(*said)) == len(read)
+    for (*_, system, turns), (word,) in zip(read, said, strict=True):
+        assert tokenizer(" " + word)["input_ids"][1:] == []
+        assert " ".join([system, *(turn["content"] for turn in turns)]).count(word) > 1
+
+
 def test_a_card_says_what_was_measured(tmp_path, pretrained):
     model, tokenizer = load_base(str(pretrained / "model"))
     found = skills.measure(model, tokenizer, seed=3, samples=4)
     assert 0 < found["bits_per_byte"] < 10 and found["signs"]["total"] >= 4 * 3
     assert sum(row["total"] for row in found["copied"]) > 4 and found["steps"]["total"] <= 4
+    assert found["words"]["total"] > found["words"]["right"]
     config = json.loads((pretrained / "model" / "config.json").read_text())
     facts = json.loads((pretrained / "facts.json").read_text())
     text = base_card(config, TINY, facts, found)

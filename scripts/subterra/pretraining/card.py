@@ -15,9 +15,9 @@ pipeline_tag: text-generation
 A language model that has read nothing anybody wrote. It was pretrained on talks between customers and agents that
 grammars make up (`scripts/subterra/pretraining/`): random procedures in random trades, with names, dates, amounts and
 codes drawn for each talk alone, and drills in repeating, looking up, taking notes, answering by a made-up procedure,
-knowing which words belong together and calling a tool. None of it is taken from `specs/`; a test compares runs of six
-words. It knows no facts. What it brings is how people say what they want, and that a value is repeated as it was said.
-Fine-tune it on a procedure; alone it is of no use.
+knowing which words belong together, telling things apart and calling a tool. None of it is taken from `specs/`; a test
+compares runs of six words. It knows no facts. What it brings is how people say what they want, and that a value is
+repeated as it was said. Fine-tune it on a procedure; alone it is of no use.
 """
 
 
@@ -46,6 +46,7 @@ def base_card(config: Mapping, settings: Mapping, facts: Mapping, skills: Mappin
         "next step of an unseen procedure, of four": _rate(skills["steps"]),
         "sign for a wish, as the system prompt says": _rate(skills["signs"]),
         "values said again": _rate({key: sum(row[key] for row in skills["copied"]) for key in ("right", "total")}),
+        "words of one token said again in their place": _rate(skills["words"]),
     }
     table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
     history = [f"How it came about: {facts['history']}", ""] if "history" in facts else []

@@ -1,5 +1,5 @@
 """Drills in chat form: repeating, looking up, keeping notes, hearing what is wanted, saying it another way, knowing
-which words belong together, calling a tool.
+which words belong together, telling things apart, calling a tool.
 
 Each takes the sample's random source and returns {system, turns} as dialogues do.
 """
@@ -25,7 +25,7 @@ ACTS = tuple(acts())
 
 def value(rng: random.Random) -> str:
     """Return a value of any kind, everyday words in unheard combinations most often."""
-    return words.thing(rng) if rng.random() < 0.25 else words.MAKERS[rng.choice(tuple(words.MAKERS))](rng)
+    return words.thing(rng) if rng.random() < 0.4 else words.MAKERS[rng.choice(tuple(words.MAKERS))](rng)
 
 
 def nouns() -> list[str]:
@@ -161,6 +161,35 @@ def belong(rng: random.Random) -> dict:
     return _chat(rng.choice(("You know words.", "", "Which words belong together?")), lines)
 
 
+def which(rng: random.Random) -> dict:
+    """Things told in one breath, which only their last word tells apart; each is asked for by it, or by one like it."""
+    alike = {one: other for one, other in (rng.sample(group, 2) for _, group in rng.sample(words.concepts(), 5))}
+    named = {one: f"{_modifier(rng)} {one}" for one in list(alike)[: rng.randint(2, 5)]}
+    told = [
+        f"{rng.choice(('my', 'my', 'the', 'a', 'our'))} {thing}"
+        for thing in rng.sample(list(named.values()), len(named))
+    ]
+    tell = rng.choice(
+        ("{}.", "It is about {}.", "Hello, I have {}.", "Look at {}, please.", "{}, all at once!", "There is {}.")
+    )
+    glue = rng.choice((", ", " and ", " with ", " on ", ", for ", " near "))
+    reply = rng.choice(
+        ("Your {}.", "The {}, then.", "{}", "I look at the {} now.", "Let us check your {} first.", "You mean the {}?")
+    )
+    ask = rng.choice(("Which {}?", "And the {}?", "What about the {}?", "{}?", "Now the {}, please.", "How is my {}?"))
+    lines: Lines = [(tell.format(glue.join(told)), reply.format(rng.choice(list(named.values()))))]
+    for one in rng.choices(list(named), k=rng.randint(2, 6)):
+        lines.append((ask.format(alike[one] if rng.random() < 0.3 else one), reply.format(named[one])))
+    return _chat(rng.choice(ASSISTANT), lines)
+
+
+def _modifier(rng: random.Random) -> str:
+    """Return a word or two to stand before another."""
+    invented = words.pseudo_word(rng)
+    found = words.known_word(rng) if rng.random() < 0.7 else rng.choice((invented, invented.capitalize()))
+    return f"{words.known_word(rng)} {found}" if rng.random() < 0.15 else found
+
+
 def call(rng: random.Random) -> dict:
     """The agent calls a tool with what the user told it, as JSON, and says what came back; or that nothing did."""
     tool = f"{rng.choice(('find', 'check', 'get', 'look_up', 'open', 'verify'))}_{key(rng.choice(nouns()))}"
@@ -186,7 +215,8 @@ def call(rng: random.Random) -> dict:
 
 
 DRILLS: dict[Callable[[random.Random], dict], float] = {
-    repeat: 3, look_up: 3, notes: 4, signs: 5, hear: 3, same: 1.5, rephrase: 2, compare: 0.5, call: 5, belong: 7
+    repeat: 3, look_up: 3, notes: 4, signs: 5, hear: 3, same: 1.5, rephrase: 2, compare: 0.5, call: 5, belong: 7,
+    which: 16,
 }  # fmt: skip
 
 

@@ -170,7 +170,7 @@ PLANS = (
 
 # Slots that fit anywhere, filled with everyday words in unheard combinations; and the share of slots that they replace.
 THINGS = ("device", "occasion", "item", "paper", "spot", "cause", "contact")
-THING = 0.35
+THING = 0.6
 
 
 @dataclass(frozen=True)

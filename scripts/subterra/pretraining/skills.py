@@ -17,19 +17,22 @@ import torch
 from subterra.dialogue import messages
 from subterra.pretraining.corpus import sample
 from subterra.pretraining.drills import signs
+from subterra.text import whole_words
 from subterra.training.template import agent_spans
 from subterra.training.tokens import within
 from subterra.training.trainer import has_bf16
 
 DISTANCES = (0, 64, 128, 256, 512)  # tokens since the value was said last; the last one is open
 LENGTHS = (1, 3, 5, 9)  # tokens of the value; likewise
+WHOLE_WORD = re.compile(" [a-z]{4,}")  # as a token
 CHOICES = 4  # of the next step: the true one and others
 
 
 def measure(model, tokenizer, seed: int, samples: int) -> dict:
-    """Return {bits_per_byte, copied, steps, signs} over `samples` conversations of the corpus and as many sign drills.
+    """Return {bits_per_byte, copied, words, steps, signs} over `samples` conversations of the corpus and sign drills.
 
     `copied` has a row for each distance and length: {distance, length, right, total}, both the least of its bin.
+    `words` is {right, total}: of conversations with a word of one token in the place of a value, another word each.
     `steps` is {right, total}, a step a dialogue: of four things that the agent said there, which comes next?
     `signs` is {right, total}: the system prompt says which sign answers which wish, in a procedure made up for it.
     The seed must not be the one that was trained on.
@@ -50,7 +53,13 @@ def measure(model, tokenizer, seed: int, samples: int) -> dict:
         {"distance": distance, "length": length, "right": sum(found), "total": len(found)}
         for (distance, length), found in sorted(copied.items())
     ]
-    return {"bits_per_byte": bits / size, "copied": rows, "steps": _counted(steps), "signs": _counted(heard)}
+    return {
+        "bits_per_byte": bits / size,
+        "copied": rows,
+        "words": _counted(list(_words(model, tokenizer, seed, samples))),
+        "steps": _counted(steps),
+        "signs": _counted(heard),
+    }
 
 
 class Reading:
@@ -78,7 +87,7 @@ class Reading:
         """Yield (distance, length, right) of each value that the agent says again."""
         for turn, (begin, end) in self.spans:
             for value in turn["values"]:
-                places = [found.span() for found in re.finditer(re.escape(value), self.text[:end])]
+                places = [found.span() for found in whole_words([value]).finditer(self.text[:end])]
                 for last, place in pairwise(places):
                     if place[0] >= begin:
                         said, again = (list(within(self.offsets, [span])) for span in (last, place))
@@ -100,6 +109,29 @@ def _step(model, tokenizer, rng: random.Random, talk: Mapping) -> list[bool]:
         for content in (true, *others)
     ]
     return [min(losses) == losses[0]]
+
+
+def _words(model, tokenizer, seed: int, samples: int) -> Iterator[bool]:
+    """Yield for words that are one token whether the model says them again where the agent has said a value again.
+
+    A word with a token of its own is the hardest to copy: what the model knows of it speaks for its neighbours.
+    """
+    vocabulary = [tokenizer.decode([token]) for token in range(len(tokenizer))]
+    words = [text.strip() for text in vocabulary if WHOLE_WORD.fullmatch(text)]
+    random.Random(f"{seed} words").shuffle(words)
+    for talk in (sample(seed, index) for index in range(samples)):
+        turns = talk["turns"]
+        value = next((value for turn in turns if turn["role"] == "assistant" for value in turn["values"]), None)
+        text = " ".join([talk["system"], *(turn["content"] for turn in turns)])
+        word = next((word for word in words if word not in text), None)
+        if value and word:
+            words.remove(word)
+            told = [
+                turn | {"content": turn["content"].replace(value, word), "values": [word] * (value in turn["values"])}
+                for turn in turns
+            ]
+            reading = Reading(model, tokenizer, talk["system"].replace(value, word), told)
+            yield from (right for *_, right in reading.copies())
 
 
 def _signs(model, tokenizer, seed: int, samples: int) -> Iterator[bool]:

@@ -4,7 +4,9 @@ All come from rules and short lists written here; every maker takes the dialogue
 """
 
 import random
+import re
 import string
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -137,7 +139,8 @@ def amount(rng: random.Random) -> str:
 def code(rng: random.Random) -> str:
     """Return a number of a customer, order, policy or device."""
     letters = "".join(rng.choices(string.ascii_uppercase, k=rng.randint(1, 3)))
-    digits = "".join(rng.choices(string.digits, k=rng.randint(3, 6)))
+    few = string.digits if rng.random() < 0.7 else rng.sample(string.digits, 2)  # so that digits repeat
+    digits = "".join(rng.choices(few, k=rng.randint(3, 6)))
     tail = "".join(rng.choices(string.ascii_uppercase + string.digits, k=2))
     return rng.choice(
         (letters + digits, f"{letters}-{digits}", digits, f"{digits}-{tail}", f"{letters}{tail}-{digits}", digits)
@@ -219,14 +222,32 @@ def everyday() -> tuple[str, ...]:
     return tuple(sorted({word for _, members in concepts() for word in members if word.isalpha() and len(word) > 2}))
 
 
+@cache
+def common() -> tuple[str, ...]:
+    """Return the small words of the phrasings that stand there at least five times.
+
+    A tokenizer that learns from the corpus takes most of them whole. What starts with a token of its own has to be
+    repeated as well as what is spelled, and of the everyday words only one in seven does.
+    """
+    here = Path(__file__).parent
+    files = (*sorted(here.glob("*.grammar")), here / "topics.yaml")
+    found = Counter(word for file in files for word in re.findall(r"\b[a-z]{3,}\b", file.read_text(encoding="utf-8")))
+    return tuple(sorted(word for word, times in found.items() if times >= 5))
+
+
+def known_word(rng: random.Random) -> str:
+    """Return a word to stand in a value: an everyday or a common one."""
+    return rng.choice(everyday() if rng.random() < 0.5 else common())
+
+
 def thing(rng: random.Random) -> str:
-    """Return a thing, an event or somebody in one to three everyday words, in a combination that is hardly one."""
+    """Return a thing, an event or somebody in one to three known words, in a combination that is hardly one."""
     kind = rng.random()
     if kind < 0.12:
-        return f"{pseudo_word(rng).capitalize()} {rng.choice(everyday())}"
+        return f"{pseudo_word(rng).capitalize()} {known_word(rng)}"
     if kind < 0.2:
-        return f"{pseudo_word(rng)} {rng.choice(everyday())}"
-    found = " ".join(rng.choice(everyday()) for _ in range(rng.choice((1, 2, 2, 2, 2, 3))))
+        return f"{pseudo_word(rng)} {known_word(rng)}"
+    found = " ".join(known_word(rng) for _ in range(rng.choice((1, 2, 2, 2, 2, 3))))
     return rng.choice(("", "", "a ", "the ", "the ", "my ")) + found
 
 

@@ -9,12 +9,13 @@ import random
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from subterra.pretraining.words import everyday, pseudo_word
+from subterra.pretraining.words import FIRST_NAMES, known_word, pseudo_word
 from subterra.text import whole_words
 
-RECOMBINED = 0.5  # share of values whose words all come from the variable's other values
+RECOMBINED = 0.25  # share of values whose words all come from the variable's other values
 REPLACED = 0.6  # share of the words of the others that are everyday or invented ones
-INVENTED = 0.25  # share of small words among those that are no word at all; of names, all are
+INVENTED = 0.25  # share of small words among those that are no word at all
+NAMED = 0.4  # share of names among those that are somebody's first name; the others are invented
 TRIES = 30  # to make a value that there is not
 SHORTEST = 4  # letters of a word that is replaced: articles and prepositions stay
 
@@ -65,7 +66,7 @@ def unheard(pool: Sequence[str], known: Collection[str], rng: random.Random) -> 
 
     >>> rng, towns = random.Random(2), ["Lisbon", "Cape Town", "New Orleans"]
     >>> [unheard(towns, towns, rng) for _ in range(3)]
-    ['Liwn', 'Cape Peenouria', 'New Bem']
+    ['Liwn', 'Cape Petra', 'New Blamamor']
     """
     for _ in range(TRIES):
         value = _made(pool, rng)
@@ -99,5 +100,5 @@ def _crossed(word: str, other: str, rng: random.Random) -> str:
 
 def _strange(word: str, rng: random.Random) -> str:
     if word[0].isupper():
-        return pseudo_word(rng).capitalize()
-    return pseudo_word(rng) if rng.random() < INVENTED else rng.choice(everyday())
+        return rng.choice(FIRST_NAMES) if rng.random() < NAMED else pseudo_word(rng).capitalize()
+    return pseudo_word(rng) if rng.random() < INVENTED else known_word(rng)
