@@ -3,7 +3,8 @@
 PYTHONPATH=scripts python benchmarks/base_shapes.py --seconds 480 --at_once 2
 
 Each has one thread. Bits per byte say how well it speaks, whatever its tokenizer; copying is the share of
-values it says again word for word; signs the share of wishes it answers as a made-up procedure of its prompt says.
+values it says again word for word, and of words with a token of their own in their place; signs the share of
+wishes it answers as a made-up procedure of its prompt says.
 """
 
 import argparse
@@ -96,6 +97,7 @@ def one(name: str, seconds: float) -> str:
         f"{facts['tokens'] / 1e6:.2f} M",
         f"{found['bits_per_byte']:.4f}",
         f"{100 * skills.share(found['copied']):.1f} %",
+        f"{100 * skills.share([found['words']]):.1f} %",
         f"{100 * skills.share([found['signs']]):.1f} %",
     ]
     return f"| {' | '.join(cells)} |"
@@ -111,7 +113,8 @@ def main() -> None:
     if asked.one:
         print(one(asked.one, asked.seconds), flush=True)
         return
-    print("| base | parameters | steps | tokens | bits per byte | values copied | signs |\n" + "| --- " * 7 + "|")
+    head = ["base", "parameters", "steps", "tokens", "bits per byte", "values copied", "words copied", "signs"]
+    print(f"| {' | '.join(head)} |\n" + "| --- " * len(head) + "|")
     waiting, running = list(asked.only), []
     while waiting or running:
         while waiting and len(running) < asked.at_once:
