@@ -5,10 +5,6 @@ looks at the token before and notes beside each token which one that was. The se
 place whose note is the token at hand, and says what stands there: what followed last time will follow again. The
 embedded base had not found this pair by itself after 1.5 million tokens; so it begins with it, and learns the rest.
 
-A value begins where no token before it shows the way: a later head has to know what is asked for. One in the last layer
-can say what stands anywhere from the start, in the second head's words; where to look it learns. Left to itself it had
-learned to say tokens one by one, and rare words badly, after 68 million tokens.
-
 What they say to each other lies in directions drawn at random, a head wide each, so that nothing else is disturbed.
 """
 
@@ -27,11 +23,11 @@ NOISE = 0.02
 
 @torch.no_grad()
 def install(model, std: float) -> None:
-    """Draw a Llama's embeddings anew with `std`, and put the heads into layers 0, 1 and the last one after them.
+    """Draw a Llama's embeddings anew with `std`, and put the two heads into layers 0 and 1.
 
     The output embedding is drawn so that it understands what the second head says. All else stays as it was drawn.
     """
-    config, (first, second, *others) = model.config, [layer.self_attn for layer in model.model.layers]
+    config, (first, second) = model.config, [layer.self_attn for layer in model.model.layers[:2]]
     width, size = config.hidden_size, config.head_dim
     head = slice(0, size)
     tokens = model.model.embed_tokens.weight
@@ -62,9 +58,8 @@ def install(model, std: float) -> None:
     second.q_proj.weight[slow] = loud * what[: len(slow)]
     second.k_proj.weight[slow] = loud * noted[: len(slow)]
     what, said = _directions(size, width), _directions(size, width)
-    for one in (second, *others[-1:]):
-        one.v_proj.weight[head] = what
-        one.o_proj.weight[:, head] = SAID * said.T
+    second.v_proj.weight[head] = what
+    second.o_proj.weight[:, head] = SAID * said.T
     model.lm_head.weight.copy_(tokens @ what.T @ said + NOISE * torch.randn_like(tokens))
 
 
