@@ -54,6 +54,11 @@ def training_for(training: Mapping[str, Any], edges: int) -> dict[str, Any]:
     return rest | {"least_steps": training["least_steps"] + training["steps_per_edge"] * edges}
 
 
+def rehearsal_for(training: Mapping[str, Any], base: str) -> float:
+    """Return what is rehearsed beside a conversation's tokens, as a share of them; 0 of a base not pretrained here."""
+    return training["rehearsal"] if (Path(base) / "pretraining.json").is_file() else 0.0
+
+
 def check_section(name: str, data: Any, file: str) -> None:
     """Raise SpecError with a line for all that the schema does not allow in one section of a config."""
     _check({"type": "object", "properties": {name: _schema()["properties"][name]}}, {name: data}, file)

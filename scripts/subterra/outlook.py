@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from subterra import records
+from subterra.config import rehearsal_for
 from subterra.conversation import laid_out, turns
 from subterra.dialogue import messages
 from subterra.errors import SubterraError
@@ -284,5 +285,4 @@ def plan(folders: Sequence[str], base: str, embedded: str, settings: Mapping[str
     shape = shape_of(read_config(base))
     tokenizer, remark = read_tokenizer(base, embedded)
     works = [work_of(folder, tokenizer) for folder in folders]
-    rehearsal = settings["rehearsal"] if (Path(base) / "pretraining.json").is_file() else 0.0
-    return Outlook(base, shape, settings, works, known, rehearsal).text() + remark
+    return Outlook(base, shape, settings, works, known, rehearsal_for(settings, base)).text() + remark

@@ -4,9 +4,9 @@ What is read a second time is half known by heart; a value that is another one e
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from subterra.config import rehearsal_for
 from subterra.pretraining.rows import rehearsal
 from subterra.training import tokens
 from subterra.training.unheard import with_unheard
@@ -34,7 +34,7 @@ class Epochs:
     ):
         self.conversations, self.values, self.system, self.tokenizer = conversations, values, system, tokenizer
         self.settings, self.seed, self.size, self.longest = settings, seed, size, longest
-        self.rehearsal = settings["rehearsal"] if (Path(base) / "pretraining.json").is_file() else 0.0
+        self.rehearsal = rehearsal_for(settings, base)
         self.plain: dict[int, tokens.Encoded] = {}  # by place: what is read as it is, is encoded once
 
     def __call__(self, epoch: int) -> list[tokens.Encoded]:

@@ -130,10 +130,8 @@ def work(task: Task) -> None:
     measured = tokens.encode_all(tokenizer, task.system, measured, longest)
     held_out = tokens.PackedRows(lambda _: measured, size, 1, task.seed)
     shape = [folder_digest(task.base), (Path(folder) / "config.json").read_text(), code_digest(__name__)]
-    free = canonical({name: sorted(pool) for name, pool in task.free.items()})  # later epochs draw from them
-    run = Path(task.checkpoints) / digest(
-        [rows.epochs[0], measured, free, task.base, canonical(settings), task.seed, *shape]
-    )
+    followed = [task.free, canonical(settings), task.seed]  # all that other epochs follow from, beside the first
+    run = Path(task.checkpoints) / digest([rows.epochs[0], measured, task.base, *followed, *shape])
     arguments = arguments_of(settings, spread, len(rows), task.seed, run)
     with arguments.main_process_first(local=False):
         reached = last_whole(run)

@@ -2,7 +2,7 @@
 
 A small model that hears the same forty towns again and again learns to recognise them, and says the likeliest of them
 when it is told another. So in a share of the conversations each value is replaced, wherever it is said, by one made for
-that conversation alone: of words and pieces of the variable's own values, of everyday words, of invented ones.
+that conversation alone: of words and pieces of the variable's own values, known words, first names and invented ones.
 """
 
 import random
@@ -13,7 +13,7 @@ from subterra.pretraining.words import FIRST_NAMES, known_word, pseudo_word
 from subterra.text import whole_words
 
 RECOMBINED = 0.25  # share of values whose words all come from the variable's other values
-REPLACED = 0.6  # share of the words of the others that are everyday or invented ones
+REPLACED = 0.6  # share of the words of the others that are known or invented ones
 INVENTED = 0.25  # share of small words among those that are no word at all
 NAMED = 0.4  # share of names among those that are somebody's first name; the others are invented
 TRIES = 30  # to make a value that there is not
