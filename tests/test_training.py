@@ -18,7 +18,8 @@ from subterra.errors import SubterraError
 from subterra.training import attention, tokens
 from subterra.training import model as modeling
 from subterra.training import train as training
-from subterra.training.optimizer import Float32Muon, MuonAdamW, matrices_and_rest, optimizer
+from subterra.training.halves import write_halves
+from subterra.training.optimizer import LaneMuon, MuonAdamW, matrices_and_rest, optimizer
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 SCRATCH = Path(__file__).parent.parent / "bases" / "scratch"
@@ -344,6 +345,25 @@ def test_scores_written_out_are_those_of_the_fused_kernel(key_value_heads):
         assert torch.allclose(written_out, attention._fused(query, key, value, scaling), atol=1e-5)
 
 
+def test_in_bf16_norms_are_rounded_once_and_gradients_are_as_near_to_those_of_float32_as_before(tokenizer):
+    batch = tokens.collate([[tokens.encode(tokenizer, SYSTEM, talk) for talk in TALKS.values()]])
+
+    def gradients(half: bool, once: bool) -> torch.Tensor:
+        model = tiny_model(seed=1)
+        if once:
+            write_halves(model)
+            read = []
+            model.model.layers[0].input_layernorm.register_forward_hook(lambda *found: read.append(found[2].dtype))
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            tokens.weighted_loss(model, batch).backward()
+        assert not once or read == [torch.bfloat16]
+        return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+    exact = gradients(half=False, once=False)
+    apart = [float((gradients(half=True, once=once) - exact).norm() / exact.norm()) for once in (False, True)]
+    assert 0 < apart[1] < 1.2 * apart[0] < 0.05
+
+
 @pytest.mark.parametrize("key_value_heads", [4, 2, 1])
 def test_packed_conversations_get_the_logits_and_the_loss_that_each_gets_alone(tokenizer, key_value_heads):
     model = tiny_model(key_value_heads=key_value_heads)
@@ -432,9 +452,9 @@ def test_every_parameter_is_stepped_once_and_matrices_by_muon():
     assert not any(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
 
 
-def test_muon_in_float32_steps_as_torchs_own_does():
+def test_muon_in_lanes_steps_as_torchs_own_does():
     ends = []
-    for kind in (torch.optim.Muon, Float32Muon):
+    for kind in (torch.optim.Muon, LaneMuon):
         torch.manual_seed(3)
         weights = [torch.nn.Parameter(torch.randn(shape)) for shape in ((48, 32), (32, 48), (32, 32))]
         stepper = kind(weights, lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")

@@ -4,6 +4,7 @@ transformers passes where each conversation begins to the attention function, as
 is not installed (CPUs), this one calls torch's causal attention for every conversation: no mask of rows x rows is made.
 """
 
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from subterra.errors import SubterraError
 
 NAME = "packed"
+MASK_STEP = 256  # masks are made for a multiple of so many tokens, and cut
 
 
 def packed_attention(
@@ -56,17 +58,24 @@ def _fused(query, key, value, scaling):
 
 
 def _in_full(query, key, value, scaling, window=None, softcap=None):
-    """Write the scores out: on CPUs in bf16, torch's fused kernel takes nearly twice as long for a conversation."""
-    groups = query.shape[1] // key.shape[1]
+    """Write the scores out: on CPUs in bf16, torch's fused kernel takes twice as long for a conversation."""
+    groups, tokens = query.shape[1] // key.shape[1], query.shape[2]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    scores = query @ key.transpose(2, 3) * (scaling or query.shape[3] ** -0.5)
+    unseen = _unseen(-(-tokens // MASK_STEP) * MASK_STEP, window, query.dtype, query.device)[:tokens, :tokens]
+    query, key, scaling = query[0], key[0].transpose(1, 2), scaling or query.shape[3] ** -0.5
     if softcap:
-        scores = softcap * torch.tanh(scores / softcap)
-    unseen = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).triu(1)
-    if window:
-        unseen |= torch.ones_like(unseen).tril(-window)
-    return scores.masked_fill(unseen, float("-inf")).softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+        scores = softcap * torch.tanh(query @ key * (scaling / softcap)) + unseen
+    else:
+        scores = torch.baddbmm(unseen, query, key, alpha=scaling)
+    return scores.softmax(-1)[None] @ value
+
+
+@lru_cache(maxsize=16)
+def _unseen(tokens: int, window: int | None, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return what is added to scores, (tokens, tokens): 0 where the row's token sees the column's, else -inf."""
+    nothing = torch.full((tokens, tokens), float("-inf"), dtype=dtype, device=device)
+    return nothing.triu(1) + nothing.tril(-window) if window else nothing.triu(1)
 
 
 def register() -> str:

@@ -21,6 +21,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from subterra import progress, records
 from subterra.text import write_whole
 from subterra.training import tokens
+from subterra.training.halves import write_halves
 from subterra.training.lanes import Lanes, lanes_for
 from subterra.training.optimizer import optimizer
 
@@ -124,6 +125,8 @@ def trainer_of(model, arguments: TrainingArguments, rows, held_out, settings: Ma
         callbacks=[Told()],
     )
     trainer.settings = settings
+    if arguments.device.type == "cpu" and arguments.bf16:
+        write_halves(model)
     if arguments.device.type == "cpu" and arguments.world_size == 1 and not arguments.deepspeed:
         trainer.lanes = lanes_for(settings["tokens_per_step"] // arguments.gradient_accumulation_steps)
     trainer.loss_is_scaled_for_ga = False
