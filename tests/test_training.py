@@ -452,6 +452,19 @@ def test_every_parameter_is_stepped_once_and_matrices_by_muon():
     assert not any(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
 
 
+def test_rows_of_words_that_are_never_asked_for_hardly_move():
+    model = tiny_model(1)
+    stepper = MuonAdamW(model, 0.01, 0.1)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    head = model.lm_head.weight
+    head.grad[:10], head.grad[10:] = 1e-4, 5e-7  # as fine-tuning the embedded base has them
+    before = head.detach().clone()
+    stepper.step()
+    moved = (head.detach() - before).norm(dim=1)
+    assert 0 < moved[10:].max() < 0.25 * moved[:10].min()
+
+
 def test_muon_in_lanes_steps_as_torchs_own_does():
     ends = []
     for kind in (torch.optim.Muon, LaneMuon):
