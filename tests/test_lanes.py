@@ -90,6 +90,11 @@ def test_a_short_batch_and_a_single_core_have_no_lanes():
     assert lanes_for(4096) is None
 
 
+def test_what_comes_alone_has_every_core():
+    cores = [Lanes(2).map(lambda _: torch.get_num_threads(), range(items)) for items in range(4)]
+    assert cores == [[], [2], [1, 1], [1, 1, 1]]
+
+
 def test_what_fails_in_a_lane_fails_the_step_and_gives_the_cores_back():
     with pytest.raises(ZeroDivisionError):
         Lanes(2).map(lambda number: 1 // number, [1, 0])

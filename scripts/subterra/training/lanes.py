@@ -31,10 +31,12 @@ class Lanes:
         self.pool = ThreadPoolExecutor(number)
 
     def map(self, work: Callable, items: Iterable) -> list:
-        """Return what the work gives for each item, with one lane's cores for each."""
+        """Return what the work gives for each item, with one lane's cores for each; fewer items share all cores."""
+        items = list(items)
+        cores = max(1, self.threads // max(1, min(self.number, len(items))))
 
         def lane(item):
-            torch.set_num_threads(max(1, self.threads // self.number))
+            torch.set_num_threads(cores)
             return work(item)
 
         try:
