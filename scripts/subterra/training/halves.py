@@ -5,6 +5,11 @@ import torch
 READ_BY_PRODUCTS = ("Norm", "RotaryEmbedding")  # how classes of transformers end
 
 
+def cpu_has_bf16() -> bool:
+    """Say whether the CPU multiplies bf16 itself."""
+    return torch.cpu._is_avx512_bf16_supported()
+
+
 def write_halves(model: torch.nn.Module) -> None:
     """Let norms and the tables that turn queries and keys give bf16.
 

@@ -8,6 +8,7 @@ that are no such matrices may get a share.
 import torch
 
 from subterra.errors import SubterraError
+from subterra.training.halves import cpu_has_bf16
 from subterra.training.lanes import Lanes
 
 BETAS = (0.9, 0.95)
@@ -61,7 +62,7 @@ class LaneMuon(torch.optim.Muon):
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
         self._lanes = Lanes(torch.get_num_threads())
-        self._dtype = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+        self._dtype = torch.bfloat16 if cpu_has_bf16() else torch.float32
 
     def step(self, closure=None):
         """Take one step; returns the closure's loss, None without one."""

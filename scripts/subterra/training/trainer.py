@@ -21,7 +21,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from subterra import progress, records
 from subterra.text import write_whole
 from subterra.training import tokens
-from subterra.training.halves import write_halves
+from subterra.training.halves import cpu_has_bf16, write_halves
 from subterra.training.lanes import Lanes, lanes_for
 from subterra.training.optimizer import optimizer
 
@@ -61,7 +61,7 @@ def has_bf16() -> bool:
     """Say whether bf16 is fast here: a GPU or a CPU that multiplies it."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported()
+    return cpu_has_bf16()
 
 
 def arguments_of(settings: Mapping[str, Any], spread: Spread, rows: int, seed: int, run: Path) -> TrainingArguments:
@@ -125,9 +125,10 @@ def trainer_of(model, arguments: TrainingArguments, rows, held_out, settings: Ma
         callbacks=[Told()],
     )
     trainer.settings = settings
-    if arguments.device.type == "cpu" and arguments.bf16:
+    on_cpu = arguments.device.type == "cpu"
+    if on_cpu and arguments.bf16:
         write_halves(model)
-    if arguments.device.type == "cpu" and arguments.world_size == 1 and not arguments.deepspeed:
+    if on_cpu and arguments.world_size == 1 and not arguments.deepspeed:
         trainer.lanes = lanes_for(settings["tokens_per_step"] // arguments.gradient_accumulation_steps)
     trainer.loss_is_scaled_for_ga = False
     trainer.pop_callback(transformers.PrinterCallback)
