@@ -5,8 +5,9 @@ from functools import partial
 import pytest
 import torch
 from subterra.training.lanes import Lanes, lanes_for, parts
+from subterra.training.loss import weighted_loss
 from subterra.training.model import load_base
-from subterra.training.tokens import collate, weighted_loss
+from subterra.training.tokens import collate
 from test_training import write_base
 
 LENGTHS = (40, 7, 22, 31, 3, 18)

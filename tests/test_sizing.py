@@ -32,6 +32,7 @@ from subterra.sizing import (
 )
 from subterra.training import attention, tokens
 from subterra.training.lora import with_lora
+from subterra.training.loss import loss_of_shares, weighted_loss
 from subterra.training.optimizer import optimizer
 from toy_spec import TOY
 from transformers import (
@@ -111,6 +112,7 @@ def small(family: str, **changes):
 
 def model_of(config, dtype=torch.float32, checkpointing: bool = False):
     model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
+    model.loss_function = loss_of_shares
     if checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     return model
@@ -136,7 +138,7 @@ def batch_of(size: int, places: int, vocabulary: int) -> dict:
 
 def loss_of(model, batch: dict, autocast: bool):
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        return tokens.weighted_loss(model, batch)
+        return weighted_loss(model, batch)
 
 
 def kept_bytes(model, size: int, places: int, autocast: bool) -> int:

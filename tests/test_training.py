@@ -19,8 +19,10 @@ from subterra.training import attention, tokens
 from subterra.training import model as modeling
 from subterra.training import train as training
 from subterra.training.halves import write_halves
+from subterra.training.loss import loss_of_shares, weighted_loss
 from subterra.training.optimizer import LaneMuon, MuonAdamW, matrices_and_rest, optimizer
 from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 SCRATCH = Path(__file__).parent.parent / "bases" / "scratch"
 SYSTEM = "You sell coffee."
@@ -98,6 +100,13 @@ def tiny_model(layers: int = 2, key_value_heads: int = 2, attend: str | None = N
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attend).eval()
 
 
+def weighing_model(**shape):
+    """Return a tiny model that learns by `weighted_loss`, as one that was loaded from a folder does."""
+    model = tiny_model(**shape)
+    model.loss_function = loss_of_shares
+    return model
+
+
 def said(*contents: str, first: str = "assistant") -> list[dict]:
     """Return alternating turns."""
     roles = itertools.cycle(("assistant", "user") if first == "assistant" else ("user", "assistant"))
@@ -118,7 +127,7 @@ DRINKS = ["latte", "mocha", "espresso", "cocoa", "chai", "matcha"]
 def loss_of(model, *encoded: tokens.Encoded) -> torch.Tensor:
     """Return the loss of a step over conversations, as a Trainer feeds them."""
     with torch.no_grad():
-        return tokens.weighted_loss(model, tokens.collate([list(encoded)]))
+        return weighted_loss(model, tokens.collate([list(encoded)]))
 
 
 # -- what has a label ------------------------------------------------------------------------------------------------
@@ -205,7 +214,7 @@ def test_the_values_that_the_agent_hands_to_a_tool_count_for_more(tokenizer):
 
 
 def test_a_label_that_counts_for_more_pulls_the_loss_towards_its_own(tokenizer):
-    model, encoded = tiny_model(), tokens.encode(tokenizer, SYSTEM, TALKS["agent first"])
+    model, encoded = weighing_model(), tokens.encode(tokenizer, SYSTEM, TALKS["agent first"])
     places = [place for place, label in enumerate(encoded["labels"]) if label != tokens.IGNORED]
     plain = loss_of(model, encoded).item()
     one = [1e6 if place == places[3] else 1.0 for place in range(len(encoded["labels"]))]
@@ -216,7 +225,7 @@ def test_a_label_that_counts_for_more_pulls_the_loss_towards_its_own(tokenizer):
 
 @pytest.mark.parametrize("packed", [False, True], ids=["alone", "packed"])
 def test_the_loss_sees_what_the_agent_says_and_not_what_the_customer_says_after_it(tokenizer, packed):
-    model = tiny_model()
+    model = weighing_model()
     other = [tokens.encode(tokenizer, SYSTEM, TALKS["agent first"])] if packed else []
 
     def loss(*words: str) -> float:
@@ -345,17 +354,82 @@ def test_scores_written_out_are_those_of_the_fused_kernel(key_value_heads):
         assert torch.allclose(written_out, attention._fused(query, key, value, scaling), atol=1e-5)
 
 
+@pytest.mark.parametrize("lengths", [(9,), (192, 5), (64, 193, 400), (1, 63, 129, 256)])
+@pytest.mark.parametrize("key_value_heads", [4, 2])
+def test_blocks_give_the_attention_and_the_gradients_of_the_fused_kernel(lengths, key_value_heads):
+    torch.manual_seed(1)
+    bounds = [0, *itertools.accumulate(lengths)]
+    heads = (4, key_value_heads, key_value_heads)
+    inputs = [torch.randn(1, bounds[-1], count, 16).transpose(1, 2).requires_grad_() for count in heads]
+    wanted = torch.randn(1, bounds[-1], 4, 16)
+    apart = zip(*(one.split(lengths, dim=2) for one in inputs), strict=True)
+    fused = torch.cat([attention._fused(*one, None).transpose(1, 2) for one in apart], dim=1)
+    blocks = attention._in_blocks(*inputs, None, bounds)
+    torch.testing.assert_close(blocks, fused, rtol=1e-4, atol=1e-5)
+    found = (torch.autograd.grad(each, inputs, wanted) for each in (blocks, fused))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_in_pieces_is_that_of_the_whole_and_so_are_its_gradients():
+    torch.manual_seed(2)
+    logits, labels = (3 * torch.randn(1, 300, 50)).requires_grad_(), torch.randint(50, (1, 300))
+    shares = torch.rand(1, 300)
+    logits.data[0, 7, labels[0, 7]] -= 500  # so unlikely that its share of the softmax is zero
+    whole = (torch.nn.functional.cross_entropy(logits[0], labels[0], reduction="none") * shares[0]).sum()
+    pieces = loss_of_shares(logits, labels, shares)
+    (expected,), (found,) = (torch.autograd.grad(2 * loss, logits) for loss in (whole, pieces))
+    torch.testing.assert_close(found, expected)
+    assert torch.isfinite(pieces) and pieces < whole
+    with torch.no_grad():
+        assert loss_of_shares(logits, labels, shares) == whole
+
+
+def test_a_filled_batch_has_the_loss_and_the_gradients_of_what_it_was(tokenizer):
+    batch = tokens.collate([[tokens.encode(tokenizer, SYSTEM, talk) for talk in TALKS.values()]])
+    filled = tokens.filled(batch, 16)
+    assert filled["input_ids"].shape[1] % 16 == len(filled["logits_to_keep"]) % 16 == 0
+    assert 0 < filled["input_ids"].shape[1] - batch["input_ids"].shape[1] < 31
+    assert tokens.filled(filled, 16) is filled and tokens.filled(batch, 1) is batch
+    model = weighing_model()
+    names, losses, gradients = [name for name, _ in model.named_parameters()], [], []
+    for step in (1, 16):
+        losses.append(weighted_loss(model, batch, step))
+        gradients.append(torch.autograd.grad(losses[-1], list(model.parameters())))
+    torch.testing.assert_close(*losses)
+    for name, one, other in zip(names, *gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_the_norm_for_bf16_is_llamas():
+    torch.manual_seed(3)
+    theirs = LlamaRMSNorm(64, 1e-5)
+    theirs.weight.data.uniform_(0.5, 1.5)
+    ours = copy.deepcopy(theirs)
+    write_halves(ours)
+    hidden, wanted = torch.randn(1, 40, 64, requires_grad=True), torch.randn(1, 40, 64).bfloat16()
+    outputs = ours(hidden), theirs(hidden)
+    assert outputs[0].dtype == torch.bfloat16
+    torch.testing.assert_close(outputs[0].float(), outputs[1], rtol=0.01, atol=0.01)
+    found = (
+        torch.autograd.grad(out, (hidden, norm.weight), wanted.to(out))
+        for out, norm in zip(outputs, (ours, theirs), strict=True)
+    )
+    for one, other in zip(*found, strict=True):
+        assert (one - other).norm() < 0.01 * other.norm()
+
+
 def test_in_bf16_norms_are_rounded_once_and_gradients_stay_near_those_of_float32(tokenizer):
     batch = tokens.collate([[tokens.encode(tokenizer, SYSTEM, talk) for talk in TALKS.values()]])
 
     def gradients(half: bool, once: bool) -> torch.Tensor:
-        model = tiny_model(seed=1)
+        model = weighing_model(seed=1)
         if once:
             write_halves(model)
             read = []
             model.model.layers[0].input_layernorm.register_forward_hook(lambda *found: read.append(found[2].dtype))
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            tokens.weighted_loss(model, batch).backward()
+            weighted_loss(model, batch).backward()
         assert not once or read == [torch.bfloat16]
         return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
 

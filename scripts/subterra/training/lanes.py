@@ -12,22 +12,22 @@ from typing import Any
 
 import torch
 
-from subterra.training.tokens import weighted_loss
+from subterra.training.loss import weighted_loss
 
 LANE_TOKENS = 1024  # of a step, at the least: shorter lanes waste more than they win
 
 
-def lanes_for(tokens: int) -> "Lanes | None":
+def lanes_for(tokens: int, size_step: int = 1) -> "Lanes | None":
     """Return lanes for batches of so many tokens; None where one is all that pays."""
     number = min(torch.get_num_threads(), tokens // LANE_TOKENS)
-    return Lanes(number) if number > 1 else None
+    return Lanes(number, size_step) if number > 1 else None
 
 
 class Lanes:
-    """Threads that share the cores which torch was given."""
+    """Threads that share the cores which torch was given. `size_step`: see `weighted_loss`."""
 
-    def __init__(self, number: int):
-        self.number, self.threads = number, torch.get_num_threads()
+    def __init__(self, number: int, size_step: int = 1):
+        self.number, self.size_step, self.threads = number, size_step, torch.get_num_threads()
         self.pool = ThreadPoolExecutor(number)
 
     def map(self, work: Callable, items: Iterable) -> list:
@@ -50,7 +50,7 @@ class Lanes:
         whole = batch["weights"].sum()
 
         def work(part: Mapping[str, Any]) -> tuple:
-            loss = weighted_loss(model, part) * (part["weights"].sum() / whole)
+            loss = weighted_loss(model, part, self.size_step) * (part["weights"].sum() / whole)
             return loss.detach(), torch.autograd.grad(loss * share, parameters, allow_unused=True)
 
         found = self.map(work, parts(batch, self.number))

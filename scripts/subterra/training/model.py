@@ -17,6 +17,7 @@ from subterra.errors import SubterraError
 from subterra.text import pretty, write_whole
 from subterra.training import attention, tokens
 from subterra.training.lora import with_lora
+from subterra.training.loss import loss_of_shares
 
 if not torch.cuda.is_available():
     # accelerate loads DeepSpeed when a model is saved, which else looks for a GPU and tells that there is none.
@@ -59,10 +60,12 @@ def load_model(folder: str, dtype: torch.dtype = torch.float32):
     with _refused(folder):
         attend = {"attn_implementation": attention.register(), "dtype": dtype}
         if has_weights(folder):
-            return AutoModelForCausalLM.from_pretrained(folder, **attend)
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), **attend)
-        torch.nn.init.normal_(model.get_input_embeddings().weight, std=EMBEDDING_STD)
-        return model
+            model = AutoModelForCausalLM.from_pretrained(folder, **attend)
+        else:
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), **attend)
+            torch.nn.init.normal_(model.get_input_embeddings().weight, std=EMBEDDING_STD)
+    model.loss_function = loss_of_shares
+    return model
 
 
 def has_weights(folder: str) -> bool:

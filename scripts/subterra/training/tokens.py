@@ -172,11 +172,28 @@ def collate(rows: Sequence[Sequence[Encoded]]) -> dict[str, Any]:
     }
 
 
-def weighted_loss(model, batch: Mapping[str, Any]):
-    """Return the mean loss (a scalar) of the labels of a batch that `collate` made, each by its weight."""
-    from torch.nn.functional import cross_entropy
+def filled(batch: dict[str, Any], step: int) -> dict[str, Any]:
+    """Return a batch that `collate` made with as many tokens and labels as a multiple of `step`.
 
-    inputs = {key: value for key, value in batch.items() if key not in ("labels", "shift_labels", "weights")}
-    logits = model(**inputs, use_cache=False).logits[0].float()
-    losses = cross_entropy(logits, batch["shift_labels"][0], reduction="none")
-    return (losses * batch["weights"][0]).sum() / batch["weights"].sum()
+    What is added is a short conversation of its own, whose labels count nothing.
+    """
+    from torch import arange, cat
+    from torch.nn.functional import pad
+
+    tokens = batch["input_ids"].shape[1]
+    labels = -len(batch["logits_to_keep"]) % step
+    more = labels + -(tokens + labels) % step
+    if not more:
+        return batch
+    bounds = pad(batch["cu_seq_lens_q"], (0, 1), value=tokens + more)
+    return {
+        **batch,
+        "input_ids": pad(batch["input_ids"], (0, more)),
+        "labels": pad(batch["labels"], (0, more), value=IGNORED),
+        "position_ids": cat([batch["position_ids"][0], arange(more)])[None],
+        "cu_seq_lens_q": bounds,
+        "cu_seq_lens_k": bounds,
+        "logits_to_keep": cat([batch["logits_to_keep"], arange(tokens, tokens + labels)]),
+        "shift_labels": pad(batch["shift_labels"], (0, labels)),
+        "weights": pad(batch["weights"], (0, labels)),
+    }

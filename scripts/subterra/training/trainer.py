@@ -21,8 +21,9 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from subterra import progress, records
 from subterra.text import write_whole
 from subterra.training import tokens
-from subterra.training.halves import cpu_has_bf16, write_halves
+from subterra.training.halves import SIZE_STEP, cpu_has_bf16, write_halves
 from subterra.training.lanes import Lanes, lanes_for
+from subterra.training.loss import weighted_loss
 from subterra.training.optimizer import optimizer
 
 STATE = "trainer_state.json"
@@ -128,8 +129,11 @@ def trainer_of(model, arguments: TrainingArguments, rows, held_out, settings: Ma
     on_cpu = arguments.device.type == "cpu"
     if on_cpu and arguments.bf16:
         write_halves(model)
+        trainer.size_step = SIZE_STEP
     if on_cpu and arguments.world_size == 1 and not arguments.deepspeed:
-        trainer.lanes = lanes_for(settings["tokens_per_step"] // arguments.gradient_accumulation_steps)
+        trainer.lanes = lanes_for(
+            settings["tokens_per_step"] // arguments.gradient_accumulation_steps, trainer.size_step
+        )
     trainer.loss_is_scaled_for_ga = False
     trainer.pop_callback(transformers.PrinterCallback)
     return trainer
@@ -140,6 +144,7 @@ class RowTrainer(Trainer):
 
     settings: Mapping[str, Any]
     lanes: Lanes | None = None
+    size_step = 1
 
     def create_optimizer(self, model=None):
         """Return the optimizer of the settings, made when it is first asked for."""
@@ -158,7 +163,7 @@ class RowTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return the loss; there are no outputs to return, since nothing looks at them."""
-        loss = tokens.weighted_loss(model, inputs)
+        loss = weighted_loss(model, inputs, self.size_step)
         return (loss, {}) if return_outputs else loss
 
     def _save_rng_state(self, output_dir):
