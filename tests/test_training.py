@@ -377,12 +377,12 @@ def test_the_loss_in_pieces_is_that_of_the_whole_and_so_are_its_gradients():
     shares = torch.rand(1, 300)
     logits.data[0, 7, labels[0, 7]] -= 500  # so unlikely that its share of the softmax is zero
     whole = (torch.nn.functional.cross_entropy(logits[0], labels[0], reduction="none") * shares[0]).sum()
-    pieces = loss_of_shares(logits, labels, shares)
+    pieces = loss_of_shares(logits, labels, shares=shares)
     (expected,), (found,) = (torch.autograd.grad(2 * loss, logits) for loss in (whole, pieces))
     torch.testing.assert_close(found, expected)
     assert torch.isfinite(pieces) and pieces < whole
     with torch.no_grad():
-        assert loss_of_shares(logits, labels, shares) == whole
+        assert loss_of_shares(logits, labels, shares=shares) == whole
 
 
 def test_a_filled_batch_has_the_loss_and_the_gradients_of_what_it_was(tokenizer):

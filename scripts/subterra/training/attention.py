@@ -16,8 +16,8 @@ from subterra.errors import SubterraError
 
 NAME = "packed"
 MASK_STEP = 256  # masks are made for a multiple of so many tokens, and cut
-BLOCK = 192  # queries: each block sees the keys before its end alone
 SIZE_STEP = 64  # of a block: a product of sizes that never came before is compiled first
+BLOCK = 3 * SIZE_STEP  # queries: each block sees the keys before its end alone
 
 
 def packed_attention(

@@ -23,15 +23,19 @@ def weighted_loss(model, batch: Mapping[str, Any], size_step: int = 1) -> torch.
     return model(**inputs, use_cache=False, labels=batch["shift_labels"], shares=shares).loss
 
 
-def loss_of_shares(logits, labels, shares, **_settings) -> torch.Tensor:
+def loss_of_shares(logits, labels, _vocabulary=None, *, shares, **_settings) -> torch.Tensor:
     """Return the sum of the labels' losses, each times its share: logits (1, labels, vocabulary), the rest (1, labels).
 
     transformers calls it inside the model, where logits are still what the last product gave.
     """
-    logits, labels, shares = logits[0], labels[0], shares[0]
     if logits.is_cpu and torch.is_grad_enabled():
-        return _InPieces.apply(logits, labels, shares)
-    return (cross_entropy(logits.float(), labels, reduction="none") * shares).sum()
+        return _InPieces.apply(logits[0], labels[0], shares[0])
+    return loss_at_once(logits, labels, shares=shares)
+
+
+def loss_at_once(logits, labels, _vocabulary=None, *, shares, **_settings) -> torch.Tensor:
+    """Return what `loss_of_shares` does, as GPUs find it."""
+    return (cross_entropy(logits[0].float(), labels[0], reduction="none") * shares[0]).sum()
 
 
 class _InPieces(torch.autograd.Function):
@@ -51,4 +55,4 @@ class _InPieces(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, scale):
-        return ctx.gradient.mul_(scale), None, None
+        return ctx.gradient.mul_(scale), None, None  # in place: there is one way back
