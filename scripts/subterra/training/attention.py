@@ -65,11 +65,14 @@ def _fused(query, key, value, scaling):
 
 def _in_full(query, key, value, scaling, window=None, softcap=None):
     """Write the scores out, for a window or bent scores."""
-    key, value = _for_each(query, key), _for_each(query, value)
-    unseen = _unseen(_up(query.shape[2], MASK_STEP), window, query.dtype, query.device)[: key.shape[2], : key.shape[2]]
-    scores = query @ key.transpose(2, 3) * (scaling or query.shape[3] ** -0.5)
-    scores = softcap * torch.tanh(scores / softcap) if softcap else scores
-    return (scores + unseen).softmax(-1) @ value
+    key, value, tokens = _for_each(query, key), _for_each(query, value), query.shape[2]
+    unseen = _unseen(_up(tokens, MASK_STEP), window, query.dtype, query.device)[:tokens, :tokens]
+    query, key, scaling = query[0], key[0].transpose(1, 2), scaling or query.shape[3] ** -0.5
+    if softcap:
+        scores = softcap * torch.tanh(query @ key * (scaling / softcap)) + unseen
+    else:
+        scores = torch.baddbmm(unseen, query, key, alpha=scaling)
+    return scores.softmax(-1)[None] @ value
 
 
 def _in_blocks(query, key, value, scaling, bounds):
