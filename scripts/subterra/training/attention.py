@@ -48,7 +48,7 @@ def packed_attention(
         key.to(value.dtype),
     )  # under autocast, turning them by position made them float32
     narrow = sliding_window and sliding_window < max(sizes)
-    if query.is_cpu and query.dtype == torch.bfloat16 and not (narrow or softcap):
+    if _blocks_are_faster(query) and not (narrow or softcap):
         return _in_blocks(query, key, value, scaling, bounds), None
     parts = []
     for q, k, v in zip(*(x.split(sizes, dim=2) for x in (query, key, value)), strict=True):
@@ -56,6 +56,10 @@ def packed_attention(
         written_out = window or softcap
         parts.append(_in_full(q, k, v, scaling, window, softcap) if written_out else _fused(q, k, v, scaling))
     return torch.cat([part.transpose(1, 2) for part in parts], dim=1), None  # as it lies: nothing is copied once more
+
+
+def _blocks_are_faster(query) -> bool:
+    return query.is_cpu and query.dtype == torch.bfloat16
 
 
 def _fused(query, key, value, scaling):
