@@ -72,6 +72,8 @@ def main() -> None:
         "optimizer": "adamw",
         "rehearsal": 0,
         "unheard_values": 0,
+        "word_dropout": 0,
+        "opening_smoothing": 0,
         "evaluations": 1,
         "processes": asked.processes,
     }

@@ -22,7 +22,9 @@ with one_line(snakemake.log[0]):
         system=snakemake.params.system,
         free=snakemake.params.free,
         base=snakemake.params.base,
-        settings=training_for(snakemake.config["training"], snakemake.params.edges),
+        settings=training_for(
+            snakemake.config["training"], snakemake.params.edges, snakemake.config["teacher"]["backend"]
+        ),
         seed=snakemake.params.seed,
         checkpoints=snakemake.params.checkpoints,
         threads=snakemake.threads,

@@ -1,4 +1,4 @@
-"""What each epoch reads: other unheard values and another piece of the corpus every time, all else as it was."""
+"""What each epoch reads: other unheard values, missing words and pieces of the corpus every time, all else as it is."""
 
 from pathlib import Path
 
@@ -9,7 +9,13 @@ from subterra.training.epochs import Epochs
 
 BASE = Path(__file__).parents[1] / "bases" / "embedded"
 TOWNS = ["Lisbon", "Cape Town", "New Orleans", "Oslo", "Kyoto", "Quito"]
-SETTINGS = {"rehearsal": 0.0, "unheard_values": 0.5, "value_weight": 3}
+SETTINGS = {
+    "rehearsal": 0.0,
+    "unheard_values": 0.5,
+    "word_dropout": 0.0,
+    "opening_smoothing": 0.0,
+    "value_weight": 3,
+}
 
 
 def talk(number: int) -> dict:
@@ -46,6 +52,18 @@ def test_every_epoch_draws_unheard_values_anew(tokenizer):
     assert all(8 < len(one) < 32 for one in unheard) and not unheard[0] & unheard[1]
     assert {n for n, _ in unheard[0]} != {n for n, _ in unheard[1]}
     assert texts(tokenizer, epochs(tokenizer)(1)) == [*second.values()]
+
+
+def test_every_epoch_drops_other_words_of_the_customer_alone(tokenizer):
+    read = epochs(tokenizer, unheard_values=0.0, word_dropout=0.3)
+    lines = [[text.split("<|im_start|>")[-2:] for text in texts(tokenizer, read(epoch))] for epoch in (0, 1)]
+    assert lines[0] != lines[1]
+    for epoch in lines:
+        assert all(
+            agent == f"assistant\n{row['turns'][1]['content']}<|im_end|>\n"
+            for row, (_, agent) in zip(ROWS, epoch, strict=True)
+        )
+        assert 0.5 < sum("flight" in customer for customer, _ in epoch) / len(ROWS) < 0.9
 
 
 def test_what_is_read_as_it_is_is_encoded_once(tokenizer):

@@ -42,6 +42,8 @@ SETTINGS = {
     "least_steps": 0,
     "rehearsal": 0.5,
     "unheard_values": 0,
+    "word_dropout": 0,
+    "opening_smoothing": 0,
     "value_weight": 1.0,
     "tokens_per_step": 256,
     "optimizer": "muon",

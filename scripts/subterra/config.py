@@ -44,13 +44,19 @@ def shaping_training(training: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in sorted(training.items()) if key not in HOW_TRAINED}
 
 
-def training_for(training: Mapping[str, Any], edges: int) -> dict[str, Any]:
+def training_for(training: Mapping[str, Any], edges: int, teacher: str = "builtin") -> dict[str, Any]:
     """Return the settings for a procedure of so many edges: what they ask for is in its `least_steps`.
+
+    `teacher` is its backend: only the built-in one leaves to chance how it says a step (`opening_smoothing`).
 
     >>> training_for({"least_steps": 240, "steps_per_edge": 10, "epochs": 1}, 20)
     {'least_steps': 440, 'epochs': 1}
+    >>> training_for({"least_steps": 240, "steps_per_edge": 10, "opening_smoothing": 1}, 20, "openai")
+    {'least_steps': 440, 'opening_smoothing': 0}
     """
     rest = {key: value for key, value in training.items() if key != "steps_per_edge"}
+    if teacher != "builtin":
+        rest["opening_smoothing"] = 0
     return rest | {"least_steps": training["least_steps"] + training["steps_per_edge"] * edges}
 
 

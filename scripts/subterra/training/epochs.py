@@ -1,4 +1,4 @@
-"""What each epoch reads: the conversations with unheard values that are drawn anew, and another piece of the corpus.
+"""What each epoch reads: the conversations with other unheard values and words left out, and more of the corpus.
 
 What is read a second time is half known by heart; a value that is another one each time can only be repeated.
 """
@@ -9,7 +9,9 @@ from typing import Any
 from subterra.config import rehearsal_for
 from subterra.pretraining.rows import rehearsal
 from subterra.training import tokens
+from subterra.training.openings import with_openings
 from subterra.training.unheard import with_unheard
+from subterra.training.word_dropout import with_dropped_words
 
 
 class Epochs:
@@ -43,8 +45,10 @@ class Epochs:
         Raises SubterraError for a conversation that is longer than the base reads.
         """
         seed = self.seed + epoch
-        renewed = with_unheard(self.conversations, self.values, self.settings["unheard_values"], seed)
-        learned = [self._encoded(place, row) for place, row in enumerate(renewed)]
+        rows = with_dropped_words(self.conversations, self.settings["word_dropout"], seed)
+        rows = with_unheard(rows, self.values, self.settings["unheard_values"], seed)
+        learned = [self._encoded(place, row) for place, row in enumerate(rows)]
+        learned = [*with_openings(rows, learned, self.settings["opening_smoothing"])]
         total = round(self.rehearsal * sum(len(one["input_ids"]) for one in learned))
         return learned + rehearsal(self.tokenizer, seed, min(self.size, self.longest), total)
 

@@ -154,7 +154,8 @@ def collate(rows: Sequence[Sequence[Encoded]]) -> dict[str, Any]:
     """Lay rows end to end: (1, tokens) ids, labels and positions from 0, and where each conversation begins.
 
     The model is asked for logits only where the next token has a label: `logits_to_keep` (places,) holds where, and
-    `shift_labels` and `weights` (1, places) the labels that follow and what they count.
+    `shift_labels` and `weights` (1, places) the labels that follow and what they count. A place with several labels
+    (see `openings`) comes once for each.
     """
     import torch
     from transformers import DataCollatorWithFlattening
@@ -164,11 +165,18 @@ def collate(rows: Sequence[Sequence[Encoded]]) -> dict[str, Any]:
     weights = torch.tensor([weight for conversation in flat for weight in conversation["weights"]])
     following = batch["labels"][0, 1:]
     places = (following != IGNORED).nonzero()[:, 0]
+    begins = batch["cu_seq_lens_q"].tolist()
+    more = [
+        (begin + token - 1, label, weight)
+        for begin, conversation in zip(begins, flat, strict=False)
+        for token, label, weight in conversation.get("openings", ())
+    ]
+    at, labels, counts = (torch.tensor(column) for column in zip(*more, strict=True)) if more else (places[:0],) * 3
     return {
         **batch,
-        "logits_to_keep": places,
-        "shift_labels": following[places][None],
-        "weights": weights[1:][places][None],
+        "logits_to_keep": torch.cat([places, at]),
+        "shift_labels": torch.cat([following[places], labels])[None],
+        "weights": torch.cat([weights[1:][places], counts])[None],
     }
 
 

@@ -1,0 +1,89 @@
+"""The first token of an agent's turn is learned as all those that its step had, save where it begins with a value."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from subterra.training import tokens
+from subterra.training.loss import weighted_loss
+from subterra.training.model import load_model
+from subterra.training.openings import with_openings
+
+BASE = str(Path(__file__).parents[1] / "bases" / "embedded")
+GREETINGS = ["Hello, where to?", "Welcome, where to?", "Hello again, where to?", "Tell me where to."]
+
+
+def talk(number: int) -> dict:
+    town = ("Lisbon", "Oslo")[number % 2]
+    said = [
+        ("assistant", "greet", GREETINGS[number % len(GREETINGS)], {}),
+        ("user", "", f"{town}, please.", {}),
+        ("assistant", "book", f"{town} it is." if number < 4 else f"Off to {town}.", {"town": town}),
+    ]
+    turns = [
+        {"role": role, "nodes": [node], "content": content, "values": values, "call": ""}
+        for role, node, content, values in said
+    ]
+    return {"id": f"talk {number}", "values": {"town": town}, "corrected": {}, "turns": turns}
+
+
+ROWS = [talk(number) for number in range(8)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tokens.load_tokenizer(BASE)
+
+
+@pytest.fixture(scope="module")
+def encoded(tokenizer):
+    return tokens.encode_all(tokenizer, "Sell flights.", ROWS, 2048, 3)
+
+
+def first(tokenizer, text: str) -> int:
+    return tokenizer(text, add_special_tokens=False)["input_ids"][0]
+
+
+def labels_at(one: tokens.Encoded, place: int) -> dict[int, float]:
+    """Return what each label counts at a place."""
+    more = {label: weight for at, label, weight in one["openings"] if at == place}
+    return {one["labels"][place]: one["weights"][place]} | more
+
+
+def test_a_turn_may_begin_as_its_step_did_elsewhere(tokenizer, encoded):
+    shares = {first(tokenizer, "Hello"): 0.5, first(tokenizer, "Welcome"): 0.25, first(tokenizer, "Tell"): 0.25}
+    for one in with_openings(ROWS, encoded, 1):
+        greeting = next(place for place, label in enumerate(one["labels"]) if label != tokens.IGNORED)
+        assert labels_at(one, greeting) == pytest.approx(shares)
+
+
+def test_a_turn_that_begins_with_a_value_keeps_its_own(encoded):
+    for number, one in enumerate(with_openings(ROWS, encoded, 1)):
+        assert len({place for place, *_ in one["openings"]}) == 1
+        assert one["weights"][-12:] == encoded[number]["weights"][-12:]
+
+
+def test_the_smoothing_is_what_the_others_share(tokenizer, encoded):
+    hello = first(tokenizer, "Hello")
+    for one, before in zip(with_openings(ROWS, encoded, 0.4), encoded, strict=True):
+        assert sum(one["weights"]) + sum(weight for *_, weight in one["openings"]) == pytest.approx(
+            sum(before["weights"])
+        )
+        place = one["openings"][0][0]
+        assert labels_at(one, place)[hello] == pytest.approx(0.4 * 0.5 + 0.6 * (one["labels"][place] == hello))
+    assert with_openings(ROWS, encoded, 0) is encoded
+
+
+def test_the_loss_is_that_of_the_shares(encoded):
+    model = load_model(BASE).float().eval()
+    smoothed = with_openings(ROWS, encoded, 1)[:3]
+    with torch.no_grad():
+        found = weighted_loss(model, tokens.collate([smoothed[:2], smoothed[2:]]), 16)
+        loss = counted = 0.0
+        for one in smoothed:
+            likely = model(torch.tensor([one["input_ids"]])).logits[0].log_softmax(-1)
+            for place, label in enumerate(one["labels"]):
+                if label != tokens.IGNORED:
+                    for token, weight in labels_at(one, place).items():
+                        loss, counted = loss - weight * likely[place - 1, token], counted + weight
+    assert found == pytest.approx(float(loss / counted), rel=1e-4)
