@@ -75,12 +75,15 @@ def test_every_prompt_is_how_the_training_text_begins(folders, kind, talk):
     whole = messages(SYSTEM, TALKS[talk])
     fit_template(tokenizer, [whole])
     encoded = tokens.encode(tokenizer, SYSTEM, TALKS[talk])
+    begins = []
     for place, message in enumerate(whole):
         if message["role"] == "assistant":
             text = tokenizer.apply_chat_template(whole[:place], tokenize=False, add_generation_prompt=True)
             prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
             assert encoded["input_ids"][: len(prompt)] == prompt
             assert encoded["labels"][len(prompt) - 1] == tokens.IGNORED != encoded["labels"][len(prompt)]
+            begins.append(len(prompt))
+    assert encoded["begins"] == begins
 
 
 SYSTEM_FIRST = "the system prompt is the first thing that the user says"

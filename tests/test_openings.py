@@ -53,8 +53,7 @@ def labels_at(one: tokens.Encoded, place: int) -> dict[int, float]:
 def test_a_turn_may_begin_as_its_step_did_elsewhere(tokenizer, encoded):
     shares = {first(tokenizer, "Hello"): 0.5, first(tokenizer, "Welcome"): 0.25, first(tokenizer, "Tell"): 0.25}
     for one in with_openings(ROWS, encoded, 1):
-        greeting = next(place for place, label in enumerate(one["labels"]) if label != tokens.IGNORED)
-        assert labels_at(one, greeting) == pytest.approx(shares)
+        assert labels_at(one, one["begins"][0]) == pytest.approx(shares)
 
 
 def test_a_turn_that_begins_with_a_value_keeps_its_own(encoded):

@@ -7,9 +7,8 @@ there: which step comes next. So that token is learned with all first tokens tha
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 
-from subterra.training.tokens import IGNORED, Encoded
+from subterra.training.tokens import Encoded
 
 
 def with_openings(rows: Sequence[Mapping], encoded: Sequence[Encoded], smoothing: float) -> Sequence[Encoded]:
@@ -31,10 +30,8 @@ def with_openings(rows: Sequence[Mapping], encoded: Sequence[Encoded], smoothing
 
 def _openings(row: Mapping, encoded: Encoded) -> Iterator[tuple[tuple, int]]:
     """Yield (step, place of its first token) of the agent's turns that do not begin with a value."""
-    labels = [IGNORED, *encoded["labels"]]
-    begins = [place for place, (before, label) in enumerate(pairwise(labels)) if before == IGNORED != label]
     said = [turn for turn in row["turns"] if turn["role"] == "assistant"]
-    for turn, place in zip(said, begins, strict=True):
+    for turn, place in zip(said, encoded["begins"], strict=True):
         if not turn["content"].startswith(tuple(turn["values"].values())):
             yield tuple(turn["nodes"]), place
 

@@ -31,27 +31,30 @@ def load_tokenizer(folder: str):
 
 
 def encode(tokenizer, system: str, turns: Sequence[Mapping], value_weight: float = 1.0) -> Encoded:
-    """Return {input_ids, labels, weights} of a conversation, each of its length in tokens.
+    """Return {input_ids, labels, weights} of a conversation, each of its length in tokens, and {begins}.
 
     Labels are IGNORED outside the agent's turns; inside, they cover the words, the call and the token that ends the
     turn. `weights` is what a label counts: `value_weight` where the agent says one of a turn's values or hands it to a
-    tool, else 1. Raises SubterraError as `agent_spans` does.
+    tool, else 1. `begins` are the places where the agent's turns have their first label.
+    Raises SubterraError as `agent_spans` does.
     """
     talk = messages(system, turns)
     text, spans = agent_spans(tokenizer, talk)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-    labels, weights = [IGNORED] * len(ids), [1.0] * len(ids)
+    labels, weights, begins = [IGNORED] * len(ids), [1.0] * len(ids), []
     for place, span in spans:
         turn = turns[place - len(talk)]
-        for token in within(offsets, [span]):
+        inside = [*within(offsets, [span])]
+        begins += inside[:1]
+        for token in inside:
             labels[token] = ids[token]
         values = [*turn.get("values", {}).values()]
         if turn.get("call"):
             values += json.loads(turn["call"])["arguments"].values()
         for token in within(offsets, said(text, span, values)):
             weights[token] = value_weight
-    return {"input_ids": ids, "labels": labels, "weights": weights}
+    return {"input_ids": ids, "labels": labels, "weights": weights, "begins": begins}
 
 
 def said(text: str, span: tuple[int, int], values: Iterable[str]) -> list[tuple[int, int]]:
