@@ -8,8 +8,8 @@ SEED = 3
 LINE = "Please get me one of the cheap flights to Cape Town, not Oslo, for 900 dollars."
 
 
-def talk(number: int, line: str = LINE) -> dict:
-    turns = [("user", line), ("assistant", line), ("tool", line), ("user", "Sure.")]
+def talk(number: int) -> dict:
+    turns = [("user", LINE), ("assistant", LINE), ("tool", LINE), ("user", "Sure.")]
     return {
         "id": f"talk {number}",
         "values": {"town": "Cape Town", "money": "900"},

@@ -48,7 +48,7 @@ class Epochs:
         rows = with_dropped_words(self.conversations, self.settings["word_dropout"], seed)
         rows = with_unheard(rows, self.values, self.settings["unheard_values"], seed)
         learned = [self._encoded(place, row) for place, row in enumerate(rows)]
-        learned = [*with_openings(rows, learned, self.settings["opening_smoothing"])]
+        learned = with_openings(rows, learned, self.settings["opening_smoothing"])
         total = round(self.rehearsal * sum(len(one["input_ids"]) for one in learned))
         return learned + rehearsal(self.tokenizer, seed, min(self.size, self.longest), total)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from subterra.training.tokens import Encoded
 
 
-def with_openings(rows: Sequence[Mapping], encoded: Sequence[Encoded], smoothing: float) -> Sequence[Encoded]:
+def with_openings(rows: Sequence[Mapping], encoded: list[Encoded], smoothing: float) -> list[Encoded]:
     """Return the encoded conversations of rows (records.CONVERSATION), each with `openings`: more labels.
 
     They are (place, label, weight). Of the weight that the first token of a turn has, `smoothing` (0 to 1) is shared
