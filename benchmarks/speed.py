@@ -5,6 +5,27 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+from transformers import TrainerCallback
+
+SKIPPED = 5  # steps, in which kernels are chosen and memory is taken
+
+
+class Clock(TrainerCallback):
+    """When steps ended; of the first that counts and the last, once the GPU has done them."""
+
+    def __init__(self):
+        self.ends: list[float] = []
+
+    def on_step_end(self, args, state, control, **_):
+        if torch.cuda.is_available() and state.global_step in (SKIPPED, state.max_steps):
+            torch.cuda.synchronize()
+        self.ends.append(time.monotonic())
+
+    def seconds(self) -> float:
+        """Return how long the steps after the skipped ones took."""
+        return self.ends[-1] - self.ends[SKIPPED - 1]
+
 
 def steps_a_second(model, rows: Sequence, settings: Mapping, seed: int) -> float:
     """Return training steps a second, measured over all of `rows`; the model is trained by it."""

@@ -3,21 +3,29 @@
 PYTHONPATH=scripts python benchmarks/spread_training.py results/travel_booking --processes 8 --gpu H100 --checkpointing
 
 The base is one of the shapes below with random weights, or a folder. For each sharding the workflow's own training runs
-for a few steps on the conversations of a finished build; what it tells of itself is printed. Without a GPU it runs as
-well, on gloo, and without a share of a peak. Random weights take as long as learned ones.
+for a few steps on the conversations of a finished build, in as many processes, and writes no model. The first steps, in
+which kernels are chosen and memory is taken, are not counted. Without a GPU it runs as well, on gloo, and without a
+share of a peak. Random weights take as long as learned ones.
 """
 
 import argparse
+import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
+import torch
 import yaml
+from speed import SKIPPED, Clock
 from subterra.flowchart import Flowchart
 from subterra.sizing import read_gpus
-from subterra.training.train import train_model
+from subterra.training.launch import environment
+from subterra.training.train import Task, ready
+from subterra.training.trainer import parameters, peak_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 QWEN = {"model_type": "qwen2", "max_position_embeddings": 32768, "rope_theta": 1e6, "rms_norm_eps": 1e-6}
@@ -46,14 +54,39 @@ SHAPES = {
 
 
 def written(shape: str, folder: Path) -> str:
-    """Write a base of a shape without weights, with the embedded base's tokenizer; return its folder."""
-    from transformers import AutoConfig
+    """Write a base of a shape with random weights in bf16, and the embedded base's tokenizer; return its folder."""
+    from transformers import AutoConfig, AutoModelForCausalLM
 
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**SHAPES[shape]), dtype=torch.bfloat16)
+    model.save_pretrained(folder)
     for file in (ROOT / "bases" / "embedded").glob("*token*"):
         shutil.copy(file, folder)
     shutil.copy(ROOT / "bases" / "embedded" / "chat_template.jinja", folder)
-    AutoConfig.for_model(**SHAPES[shape]).save_pretrained(folder)
     return str(folder)
+
+
+def trained(job: Path) -> None:
+    """Be one of the processes: train, and leave beside the job what the first one saw."""
+    from subterra.training import launch
+
+    task = Task(**json.loads(job.read_text(encoding="utf-8")))
+    if task.settings["sharding"] != "none":
+        launch.meet_by_deepspeed()
+    trainer, clock = ready(task).trainer, Clock()
+    trainer.args.eval_strategy = trainer.args.save_strategy = "no"
+    trainer.args.load_best_model_at_end = False
+    trainer.add_callback(clock)
+    trainer.train()
+    steps = trainer.state.max_steps - SKIPPED
+    facts = {
+        "parameters": parameters(trainer.model),
+        "tokens_per_second": steps * task.settings["tokens_per_step"] / clock.seconds(),
+        "peak_gib": peak_bytes() / 2**30,
+    }
+    if trainer.is_world_process_zero():
+        job.with_suffix(".told").write_text(json.dumps(facts), encoding="utf-8")
+    trainer.accelerator.end_training()
 
 
 def main() -> None:
@@ -66,48 +99,51 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--gpu", default="", help="name in config/gpus.yaml, for the share of its peak")
     parser.add_argument("--checkpointing", action="store_true", help="compute activations again")
+    parser.add_argument("--job", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.job:
+        trained(asked.build)
+        return
     settings = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))["training"]
-    settings |= {
-        "optimizer": "adamw",
-        "rehearsal": 0,
-        "unheard_values": 0,
-        "word_dropout": 0,
-        "opening_smoothing": 0,
-        "evaluations": 1,
-        "processes": asked.processes,
-    }
-    settings |= {"rows_per_step": asked.processes, "tokens_per_step": asked.row * asked.processes}
-    settings |= {"gradient_checkpointing": asked.checkpointing, "least_steps": asked.steps, "epochs": 0}
+    settings |= {"optimizer": "adamw", "evaluations": 1, "epochs": 0, "least_steps": SKIPPED + asked.steps}
+    settings |= dict.fromkeys(("rehearsal", "unheard_values", "word_dropout", "opening_smoothing"), 0)
+    settings |= {"processes": asked.processes, "rows_per_step": asked.processes}
+    settings |= {"tokens_per_step": asked.row * asked.processes, "gradient_checkpointing": asked.checkpointing}
     peaks = {gpu.name: gpu.bf16 for gpu in read_gpus(ROOT / "config" / "gpus.yaml")}
     heads = ["sharding", "parameters", "tokens a second", "GiB a process", "share of the peak"]
-    print(f"| {' | '.join(heads)} |\n" + "| --- " * len(heads) + "|")
+    print(f"| {' | '.join(heads)} |\n" + "| --- " * len(heads) + "|", flush=True)
     with tempfile.TemporaryDirectory() as place:
         base = written(asked.base, Path(place)) if asked.base in SHAPES else asked.base
+        data = [str(asked.build / "dataset" / name) for name in ("train.parquet", "valid.parquet")]
+        system = Flowchart.read(asked.build / "flowchart.json").system
         for sharding in asked.sharding:
-            out = Path(place) / sharding
-            out.mkdir()
-            facts = train_model(
-                asked.build / "dataset" / "train.parquet",
-                asked.build / "dataset" / "valid.parquet",
-                out / "model",
-                out_json=out / "training.json",
-                out_loss=out / "loss.parquet",
-                out_curve=out / "loss.svg",
-                system=Flowchart.read(asked.build / "flowchart.json").system,
-                free={},
+            shared = {"out": "", "out_json": "", "out_loss": "", "out_curve": "", "free": {}, "seed": 1}
+            task = Task(
+                *data,
+                **shared,
+                system=system,
                 base=base,
                 settings=settings | {"sharding": sharding},
-                seed=1,
-                checkpoints=out / "checkpoints",
+                checkpoints=f"{place}/checkpoints",
                 threads=os.cpu_count() or 1,
+                weights=base,
             )
+            job = Path(place) / f"{sharding}.json"
+            job.write_text(json.dumps(asdict(task)), encoding="utf-8")
+            launched = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={asked.processes}"]
+            variables = environment(max(1, (os.cpu_count() or 1) // asked.processes))
+            variables["PYTHONPATH"] += os.pathsep + os.environ.get("PYTHONPATH", "")
+            command = [sys.executable, *launched, __file__, str(job), "--job"]
+            done = subprocess.run(command, env=variables, capture_output=True, text=True)
+            if done.returncode:
+                print(done.stderr, file=sys.stderr, flush=True)
+                continue
+            facts = json.loads(job.with_suffix(".told").read_text(encoding="utf-8"))
             work = 6 * facts["parameters"] * facts["tokens_per_second"]  # what is computed again counts once
             share = f"{100 * work / (asked.processes * peaks[asked.gpu] * 1e12):.0f} %" if asked.gpu else "-"
-            told = [sharding, f"{facts['parameters']:,}", f"{facts['tokens_per_second']:,}", f"{facts['peak_gib']:.1f}"]
-            print(f"| {' | '.join([*told, share])} |", flush=True)
-            shutil.rmtree(out)
+            numbers = [f"{facts['parameters']:,}", f"{facts['tokens_per_second']:,.0f}", f"{facts['peak_gib']:.1f}"]
+            print(f"| {' | '.join([sharding, *numbers, share])} |", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -32,7 +32,7 @@ from subterra.sizing import (
 )
 from subterra.training import attention, tokens
 from subterra.training.lora import with_lora
-from subterra.training.loss import loss_at_once, weighted_loss
+from subterra.training.loss import mean_loss_at_once, weighted_loss
 from subterra.training.optimizer import optimizer
 from toy_spec import TOY
 from transformers import (
@@ -109,7 +109,7 @@ def small(family: str, **changes):
 
 def model_of(config, dtype=torch.float32, checkpointing: bool = False):
     model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
-    model.loss_function = loss_at_once  # what is told is of GPUs
+    model.loss_function = mean_loss_at_once  # what is told is of GPUs
     if checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     return model

@@ -19,8 +19,8 @@ from subterra.training import attention, tokens
 from subterra.training import model as modeling
 from subterra.training import train as training
 from subterra.training.halves import write_halves
-from subterra.training.loss import loss_of_shares, weighted_loss
-from subterra.training.optimizer import LaneMuon, MuonAdamW, matrices_and_rest, optimizer
+from subterra.training.loss import mean_loss, weighted_loss
+from subterra.training.optimizer import Muon, MuonAdamW, matrices_and_rest, optimizer
 from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
@@ -105,7 +105,7 @@ def tiny_model(layers: int = 2, key_value_heads: int = 2, attend: str | None = N
 def weighing_model(**shape):
     """Return a tiny model that learns by `weighted_loss`, as one that was loaded from a folder does."""
     model = tiny_model(**shape)
-    model.loss_function = loss_of_shares
+    model.loss_function = mean_loss
     return model
 
 
@@ -376,15 +376,25 @@ def test_blocks_give_the_attention_and_the_gradients_of_the_fused_kernel(lengths
 def test_the_loss_in_pieces_is_that_of_the_whole_and_so_are_its_gradients():
     torch.manual_seed(2)
     logits, labels = (3 * torch.randn(1, 300, 50)).requires_grad_(), torch.randint(50, (1, 300))
-    shares = torch.rand(1, 300)
+    weights = torch.rand(1, 300)
     logits.data[0, 7, labels[0, 7]] -= 500  # so unlikely that its share of the softmax is zero
-    whole = (torch.nn.functional.cross_entropy(logits[0], labels[0], reduction="none") * shares[0]).sum()
-    pieces = loss_of_shares(logits, labels, shares=shares)
+    whole = (
+        torch.nn.functional.cross_entropy(logits[0], labels[0], reduction="none") * weights[0]
+    ).sum() / weights.sum()
+    pieces = mean_loss(logits, labels, weights=weights)
     (expected,), (found,) = (torch.autograd.grad(2 * loss, logits) for loss in (whole, pieces))
     torch.testing.assert_close(found, expected)
     assert torch.isfinite(pieces) and pieces < whole
     with torch.no_grad():
-        assert loss_of_shares(logits, labels, shares=shares) == whole
+        torch.testing.assert_close(mean_loss(logits, labels, weights=weights), whole)
+
+
+def test_labels_count_the_same_where_deepspeed_rounds_their_weights():
+    logits, labels = torch.randn(1, 300, 50), torch.randint(50, (1, 300))
+    weights = torch.ones(1, 300)
+    weights[0, ::7] = 3
+    with torch.no_grad():
+        assert mean_loss(logits, labels, weights=weights.bfloat16()) == mean_loss(logits, labels, weights=weights)
 
 
 def test_a_filled_batch_has_the_loss_and_the_gradients_of_what_it_was(tokenizer):
@@ -541,12 +551,15 @@ def test_rows_of_words_that_are_never_asked_for_hardly_move():
     assert 0 < moved[10:].max() < 0.25 * moved[:10].min()
 
 
-def test_muon_in_lanes_steps_as_torchs_own_does():
+@pytest.mark.parametrize("on_cpu", [True, False], ids=["in lanes", "one shape at once"])
+def test_muon_steps_as_torchs_own_does(on_cpu):
     ends = []
-    for kind in (torch.optim.Muon, LaneMuon):
+    for kind in (torch.optim.Muon, Muon):
         torch.manual_seed(3)
-        weights = [torch.nn.Parameter(torch.randn(shape)) for shape in ((48, 32), (32, 48), (32, 32))]
+        shapes = ((48, 32), (32, 48), (32, 32), (48, 32), (32, 48), (48, 32))
+        weights = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
         stepper = kind(weights, lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+        stepper.on_cpu = on_cpu
         begun = [weight.detach().clone() for weight in weights]
         for _ in range(4):
             for weight in weights:

@@ -70,3 +70,14 @@ def test_what_decides_something_stays():
 def test_equal_rows_and_seeds_give_equal_values():
     assert with_unheard(ROWS, {"town": TOWNS}, 0.5, SEED) == with_unheard(ROWS, {"town": TOWNS}, 0.5, SEED)
     assert with_unheard(ROWS, {"town": TOWNS}, 0.5, SEED) != with_unheard(ROWS, {"town": TOWNS}, 0.5, SEED + 1)
+
+
+def test_what_the_agent_never_repeats_stays():
+    moods = ["glad", "weary", "furious"]
+    rows = copy.deepcopy(ROWS)
+    for number, row in enumerate(rows):
+        mood = moods[number % 3]
+        row["values"] = {**row["values"], "mood": mood}
+        row["turns"][0]["content"] += f" I am {mood}."
+    for row, new in zip(rows, with_unheard(rows, {"town": TOWNS, "mood": moods}, 1.0, SEED), strict=True):
+        assert new["turns"][0]["content"].endswith(f" I am {row['values']['mood']}.") and new != row

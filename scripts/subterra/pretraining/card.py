@@ -24,8 +24,8 @@ repeated as it was said. Fine-tune it on a procedure; alone it is of no use.
 def base_card(config: Mapping, settings: Mapping, facts: Mapping, skills: Mapping) -> str:
     """Return the README.md of a base as Markdown.
 
-    `config` is its config.json, `settings` the config's section `pretraining`, `facts` what `pretrain` returned (and a
-    `history`, where it was no single run) and `skills` what `measure` did.
+    `config` is its config.json, `settings` the config's section `pretraining`, `facts` what `pretrain` returned and
+    `skills` what `measure` did.
     """
     shape = (
         f"{config['model_type']}, {config['num_hidden_layers']} layers of {config['hidden_size']} with "
@@ -40,7 +40,7 @@ def base_card(config: Mapping, settings: Mapping, facts: Mapping, skills: Mappin
         "context": f"{config['max_position_embeddings']:,} tokens",
         "tokenizer": tokenizer,
         "pretraining": f"{facts['steps']:,} steps of at most {settings['tokens_per_step']:,} tokens, "
-        f"{duration(facts['seconds'])}, in {facts['precision']}",
+        f"{duration(facts['seconds'])} on {facts['device']}, in {facts['precision']}",
         "held-out loss": f"{facts['valid_loss']:.3f} nats a token",
         "held-out text": f"{skills['bits_per_byte']:.3f} bits a byte",
         "next step of an unseen procedure, of four": _rate(skills["steps"]),
@@ -49,8 +49,7 @@ def base_card(config: Mapping, settings: Mapping, facts: Mapping, skills: Mappin
         "words of one token said again in their place": _rate(skills["words"]),
     }
     table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
-    history = [f"How it came about: {facts['history']}", ""] if "history" in facts else []
-    return "\n".join([OPENING, table, "", *history, _copying(skills["copied"]), ""])
+    return "\n".join([OPENING, table, "", _copying(skills["copied"]), ""])
 
 
 def _copying(rows: Sequence[Mapping]) -> str:

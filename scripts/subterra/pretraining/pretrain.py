@@ -52,11 +52,14 @@ def pretrain(
     size = settings["tokens_per_step"]
     rows = CorpusRows(tokenizer, seed, size, settings["steps"], settings["value_weight"])
     held_out = CorpusRows(tokenizer, seed + 1, size, settings["held_out_rows"])
-    trainer = make_trainer(model, rows, held_out, settings, seed, run / "checkpoints")
+    # A GPU reads faster than one core writes; on CPUs, the cores have enough to do.
+    readers = max(1, threads - 1) if torch.cuda.is_available() else 0
+    trainer = make_trainer(model, rows, held_out, settings, seed, run / "checkpoints", readers=readers)
     trainer.train(resume_from_checkpoint=last_whole(run / "checkpoints"))
     save_model(trainer.model.to(torch.bfloat16), tokenizer, Path(out))
     records.write_table(losses(trainer.state.log_history), records.LOSS, out_loss)
-    facts = {"tokens": len(rows) * size, **run_facts(trainer, began, len(rows) * size)}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{threads} CPU cores"
+    facts = {"device": device, "tokens": len(rows) * size, **run_facts(trainer, began, len(rows) * size)}
     write_whole(out_json, pretty(facts))
     shutil.rmtree(run, ignore_errors=True)
     return facts

@@ -1,8 +1,8 @@
 """Attention over packed conversations: each attends to itself alone, at the price of itself alone.
 
-transformers passes where each conversation begins to the attention function, as flash attention wants it. Where that
-is not installed (CPUs), this one calls torch's causal attention for every conversation: no mask of rows x rows is made.
-For bf16 on a CPU, whose fused kernel takes twice as long there, scores are written out block by block.
+transformers passes where each conversation begins to the attention function, as flash attention wants it. On a GPU
+this one hands that to torch's flash attention; a CPU calls torch's causal attention for every conversation: no mask of
+rows x rows is made. For bf16 on a CPU, whose fused kernel takes twice as long, scores are written out block by block.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +15,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from subterra.errors import SubterraError
 
 NAME = "packed"
+HALVES = (torch.bfloat16, torch.float16)
 MASK_STEP = 256  # masks are made for a multiple of so many tokens, and cut
 SIZE_STEP = 64  # of a block: a product of sizes that never came before is compiled first
 BLOCK = 3 * SIZE_STEP  # queries: each block sees the keys before its end alone
@@ -28,6 +29,7 @@ def packed_attention(
     attention_mask,
     scaling=None,
     cu_seq_lens_q=None,
+    max_length_q=None,
     sliding_window=None,
     softcap=None,
     dropout=0.0,
@@ -35,18 +37,21 @@ def packed_attention(
 ):
     """Return ((1, tokens, heads, head size), None) for a query of (1, heads, tokens, head size).
 
-    Key and value may have fewer heads. `cu_seq_lens_q` (conversations + 1,) holds where each begins, and the end. A
-    token sees the `sliding_window` last ones, itself among them; scores are bent to stay below `softcap`.
+    Key and value may have fewer heads. `cu_seq_lens_q` (conversations + 1,) holds where each begins, and the end;
+    `max_length_q` is the length of the longest. A token sees the `sliding_window` last ones, itself among them; scores
+    are bent to stay below `softcap`.
     Raises SubterraError for a base that drops attention while it is trained.
     """
     if dropout:
         raise SubterraError("the base drops attention at random in training; set attention_dropout in its config to 0")
-    bounds = [0, query.shape[2]] if cu_seq_lens_q is None else cu_seq_lens_q.tolist()
-    sizes = [end - begin for begin, end in pairwise(bounds)]
     query, key = (
         query.to(value.dtype),
         key.to(value.dtype),
     )  # under autocast, turning them by position made them float32
+    if value.is_cuda and value.dtype in HALVES and cu_seq_lens_q is not None and not softcap:
+        return _by_flash(query, key, value, scaling, cu_seq_lens_q, max_length_q, sliding_window), None
+    bounds = [0, query.shape[2]] if cu_seq_lens_q is None else cu_seq_lens_q.tolist()
+    sizes = [end - begin for begin, end in pairwise(bounds)]
     narrow = sliding_window and sliding_window < max(sizes)
     if _blocks_are_faster(query) and not (narrow or softcap):
         return _in_blocks(query, key, value, scaling, bounds), None
@@ -60,6 +65,16 @@ def packed_attention(
 
 def _blocks_are_faster(query) -> bool:
     return query.is_cpu and query.dtype == torch.bfloat16
+
+
+def _by_flash(query, key, value, scaling, bounds, longest, window):
+    """Attend within all conversations in one call; the host never waits to learn where they begin."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    key, value = _for_each(query, key), _for_each(query, value)
+    query, key, value = (one[0].transpose(0, 1) for one in (query, key, value))
+    reach = (window - 1 if window else -1, 0)
+    return varlen_attn(query, key, value, bounds, bounds, longest, longest, scale=scaling, window_size=reach)[None]
 
 
 def _fused(query, key, value, scaling):

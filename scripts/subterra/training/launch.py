@@ -115,7 +115,7 @@ def main(job: str) -> None:
 
     task = Task(**json.loads(Path(job).read_text(encoding="utf-8")))
     if task.settings["sharding"] != "none":
-        _meet_by_deepspeed()
+        meet_by_deepspeed()
     try:
         work(task)
     except SubterraError as mistake:
@@ -123,7 +123,7 @@ def main(job: str) -> None:
         sys.exit(MISTAKE)
 
 
-def _meet_by_deepspeed() -> None:
+def meet_by_deepspeed() -> None:
     """Have the processes meet before ZeRO-3 deals out a model among them, which else takes itself to be alone."""
     import deepspeed
     import torch

@@ -14,28 +14,32 @@ PIECE = 128  # labels
 def weighted_loss(model, batch: Mapping[str, Any], size_step: int = 1) -> torch.Tensor:
     """Return the mean loss (a scalar) of the labels of a batch that `collate` made, each by its weight.
 
-    The model's loss function is `loss_of_shares`. `size_step`: see `tokens.filled`.
+    The model's loss function is `mean_loss`. `size_step`: see `tokens.filled`.
     """
     batch = filled(batch, size_step)
-    apart = ("labels", "shift_labels", "weights")
-    inputs = {key: value for key, value in batch.items() if key not in apart}
-    shares = batch["weights"] / batch["weights"].sum()
-    return model(**inputs, use_cache=False, labels=batch["shift_labels"], shares=shares).loss
+    inputs = {key: value for key, value in batch.items() if key not in ("labels", "shift_labels")}
+    return model(**inputs, use_cache=False, labels=batch["shift_labels"]).loss
 
 
-def loss_of_shares(logits, labels, _vocabulary=None, *, shares, **_settings) -> torch.Tensor:
-    """Return the sum of the labels' losses, each times its share: logits (1, labels, vocabulary), the rest (1, labels).
+def mean_loss(logits, labels, _vocabulary=None, *, weights, **_settings) -> torch.Tensor:
+    """Return the mean of the labels' losses, each by its weight: logits (1, labels, vocabulary), the rest (1, labels).
 
     transformers calls it inside the model, where logits are still what the last product gave.
     """
     if logits.is_cpu and torch.is_grad_enabled():
-        return _InPieces.apply(logits[0], labels[0], shares[0])
-    return loss_at_once(logits, labels, shares=shares)
+        return _InPieces.apply(logits[0], labels[0], _shares(weights))
+    return mean_loss_at_once(logits, labels, weights=weights)
 
 
-def loss_at_once(logits, labels, _vocabulary=None, *, shares, **_settings) -> torch.Tensor:
-    """Return what `loss_of_shares` does, as GPUs find it."""
-    return (cross_entropy(logits[0].float(), labels[0], reduction="none") * shares[0]).sum()
+def mean_loss_at_once(logits, labels, _vocabulary=None, *, weights, **_settings) -> torch.Tensor:
+    """Return what `mean_loss` does, as GPUs find it."""
+    return (cross_entropy(logits[0].float(), labels[0], reduction="none") * _shares(weights)).sum()
+
+
+def _shares(weights) -> torch.Tensor:
+    """Return what each label counts, in float32: DeepSpeed gives a model its inputs in bf16, too rough for shares."""
+    weights = weights[0].float()
+    return weights / weights.sum()
 
 
 class _InPieces(torch.autograd.Function):

@@ -17,7 +17,7 @@ from subterra.errors import SubterraError
 from subterra.text import pretty, write_whole
 from subterra.training import attention, tokens
 from subterra.training.lora import with_lora
-from subterra.training.loss import loss_of_shares
+from subterra.training.loss import mean_loss
 
 if not torch.cuda.is_available():
     # accelerate loads DeepSpeed when a model is saved, which else looks for a GPU and tells that there is none.
@@ -64,7 +64,7 @@ def load_model(folder: str, dtype: torch.dtype = torch.float32):
         else:
             model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), **attend)
             torch.nn.init.normal_(model.get_input_embeddings().weight, std=EMBEDDING_STD)
-    model.loss_function = loss_of_shares
+    model.loss_function = mean_loss
     return model
 
 

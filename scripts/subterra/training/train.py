@@ -28,6 +28,7 @@ from subterra.training.memory import keep_freed_memory
 from subterra.training.model import base_files, has_weights, interpolate_head, load_model, merged, save_model
 from subterra.training.template import fit_template
 from subterra.training.trainer import (
+    RowTrainer,
     Spread,
     arguments_of,
     draw_curve,
@@ -113,9 +114,34 @@ def _beginning(folder: str, seed: int, checkpoints: Path) -> Iterator[str]:
         yield place
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A fine-tuning that can begin: its Trainer, what it reads, where it goes on, and what is told of that."""
+
+    trainer: RowTrainer
+    rows: tokens.PackedRows
+    tokenizer: Any
+    run: Path  # where its checkpoints lie
+    reached: str | None  # the checkpoint that it goes on from
+    facts: dict
+
+
 def work(task: Task) -> None:
     """Train, as one process or as one of several, and write what came out of it."""
     began = time.monotonic()
+    this = ready(task)
+    trainer = this.trainer
+    trainer.train(resume_from_checkpoint=this.reached)
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
+    if trainer.is_world_process_zero():
+        _write(task, trainer, state, this.tokenizer, this.facts | run_facts(trainer, began, this.rows.seen))
+        shutil.rmtree(this.run, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
+
+
+def ready(task: Task) -> Ready:
+    """Read the conversations and the model, and make the Trainer."""
     settings, spread = task.settings, Spread.of(task.settings)
     prepare(max(1, task.threads // settings["processes"]), task.seed)
     folder = base_files(task.base)
@@ -136,29 +162,22 @@ def work(task: Task) -> None:
     with arguments.main_process_first(local=False):
         reached = last_whole(run)
     trainer = trainer_of(_model(task.weights, spread, settings), arguments, rows, held_out, settings)
-    trainer.train(resume_from_checkpoint=reached)
-    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
-    if trainer.is_world_process_zero():
-        facts = {
-            "base": task.base,
-            "template": "; ".join(fitted) or "as it is",
-            "method": settings["method"],
-            **({"warning": LORA_WARNING} if settings["method"] == "lora" else {}),
-            "optimizer": settings["optimizer"],
-            "sharding": spread.sharding,
-            "processes": spread.processes,
-            "conversations": len(learned),
-            "tokens": sum(len(one["input_ids"]) for one in learned),
-            "rehearsed_tokens": sum(len(one["input_ids"]) for one in rehearsed),
-            "agent_tokens": sum(label != tokens.IGNORED for one in learned for label in one["labels"]),
-            "epochs": round(rows.seen / rows.tokens, 2),
-            "row_fill": round(rows.seen / (size * len(rows)), 4),
-            **run_facts(trainer, began, rows.seen),
-        }
-        _write(task, trainer, state, tokenizer, facts)
-        shutil.rmtree(run, ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.end_training()
+    facts = {
+        "base": task.base,
+        "template": "; ".join(fitted) or "as it is",
+        "method": settings["method"],
+        **({"warning": LORA_WARNING} if settings["method"] == "lora" else {}),
+        "optimizer": settings["optimizer"],
+        "sharding": spread.sharding,
+        "processes": spread.processes,
+        "conversations": len(learned),
+        "tokens": sum(len(one["input_ids"]) for one in learned),
+        "rehearsed_tokens": sum(len(one["input_ids"]) for one in rehearsed),
+        "agent_tokens": sum(label != tokens.IGNORED for one in learned for label in one["labels"]),
+        "epochs": round(rows.seen / rows.tokens, 2),
+        "row_fill": round(rows.seen / (size * len(rows)), 4),
+    }
+    return Ready(trainer, rows, tokenizer, run, reached, facts)
 
 
 def _read(task: Task, tokenizer) -> tuple[list[str], list[dict], list[dict]]:

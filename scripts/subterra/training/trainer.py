@@ -65,8 +65,13 @@ def has_bf16() -> bool:
     return cpu_has_bf16()
 
 
-def arguments_of(settings: Mapping[str, Any], spread: Spread, rows: int, seed: int, run: Path) -> TrainingArguments:
-    """Return what a Trainer is told for so many rows. With ZeRO-3 they must be there before the model is loaded."""
+def arguments_of(
+    settings: Mapping[str, Any], spread: Spread, rows: int, seed: int, run: Path, readers: int = 0
+) -> TrainingArguments:
+    """Return what a Trainer is told for so many rows. With ZeRO-3 they must be there before the model is loaded.
+
+    `readers` processes make the rows, ahead of what reads them.
+    """
     steps = -(-rows // spread.rows_per_step)
     every = max(1, -(-steps // settings["evaluations"]))
     rise = round(settings["warmup"] * steps)
@@ -101,6 +106,9 @@ def arguments_of(settings: Mapping[str, Any], spread: Spread, rows: int, seed: i
         remove_unused_columns=False,
         prediction_loss_only=True,
         dataloader_pin_memory=False,
+        dataloader_num_workers=readers,
+        dataloader_persistent_workers=readers > 0,
+        logging_nan_inf_filter=False,  # it would wait for the GPU at every step
         disable_tqdm=True,
         report_to="none",
         seed=seed,
@@ -108,10 +116,17 @@ def arguments_of(settings: Mapping[str, Any], spread: Spread, rows: int, seed: i
 
 
 def make_trainer(
-    model, rows, held_out, settings: Mapping[str, Any], seed: int, run: Path, spread: Spread | None = None
+    model,
+    rows,
+    held_out,
+    settings: Mapping[str, Any],
+    seed: int,
+    run: Path,
+    spread: Spread | None = None,
+    readers: int = 0,
 ) -> "RowTrainer":
     """Return a Trainer over two data sets of rows that keeps its last and its best checkpoint in `run`."""
-    arguments = arguments_of(settings, spread or Spread(), len(rows), seed, run)
+    arguments = arguments_of(settings, spread or Spread(), len(rows), seed, run, readers)
     return trainer_of(model, arguments, rows, held_out, settings)
 
 

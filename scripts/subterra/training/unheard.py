@@ -5,6 +5,7 @@ when it is told another. So in a share of the conversations each value is replac
 that conversation alone: of words and pieces of the variable's own values, known words, first names and invented ones.
 """
 
+import json
 import random
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -29,9 +30,21 @@ def with_unheard(
     as they are: numbers are spelled digit by digit and need no help. A row's lot depends on its id and the seed alone,
     its values on the other rows too.
     """
-    heard = {name: sorted({row["values"][name] for row in rows if name in row["values"]}) for name in values}
+    repeated = values.keys() & _repeated(rows)
+    heard = {name: sorted({row["values"][name] for row in rows if name in row["values"]}) for name in repeated}
     pools = {name: (pool, values[name]) for name, pool in heard.items() if not re.search(r"\d", "".join(pool))}
     return [_renewed(row, pools, f"{seed} {row['id']}", share) for row in rows]
+
+
+def _repeated(rows: Sequence[Mapping]) -> set[str]:
+    """Return the variables that the agent says or hands to a tool; the words of others are what tells a branch."""
+    found: set[str] = set()
+    for row in rows:
+        for turn in row["turns"]:
+            found.update(turn["values"])
+            given = json.loads(turn["call"])["arguments"].values() if turn["call"] else ()
+            found.update(name for name, value in row["values"].items() if value in given)
+    return found
 
 
 def _renewed(row: Mapping, pools: Mapping[str, tuple], seed: str, share: float) -> Mapping:
