@@ -17,7 +17,7 @@ from subterra.errors import SubterraError
 
 GIB = 2**30
 USABLE = 0.9  # of a GPU's memory; the rest is the driver's, the allocator's gaps, and what a layer's gradients take
-OF_THE_PEAK = 0.4  # of a GPU's arithmetic that training reaches: an assumption
+OF_THE_PEAK = 0.4  # of a GPU's arithmetic that training reaches: found on one H200 by benchmarks/spread_training.py
 BUCKET = 200_000_000  # numbers of reduce_bucket_size in config/deepspeed/zero2.json; there are two buckets
 LIVE = 1_000_000_000  # parameters that ZeRO-3 holds whole, or steps, at once: DeepSpeed's stage3_max_live_parameters
 MEASURED = ("llama", "qwen2", "qwen3", "mistral", "smollm3", "granite")  # whose activations were held against torch's
