@@ -72,12 +72,15 @@ def test_equal_rows_and_seeds_give_equal_values():
     assert with_unheard(ROWS, {"town": TOWNS}, 0.5, SEED) != with_unheard(ROWS, {"town": TOWNS}, 0.5, SEED + 1)
 
 
-def test_what_the_agent_never_repeats_stays():
+def test_what_the_agent_never_repeats_is_replaced_more_seldom():
     moods = ["glad", "weary", "furious"]
     rows = copy.deepcopy(ROWS)
     for number, row in enumerate(rows):
         mood = moods[number % 3]
         row["values"] = {**row["values"], "mood": mood}
         row["turns"][0]["content"] += f" I am {mood}."
+    changed = 0
     for row, new in zip(rows, with_unheard(rows, {"town": TOWNS, "mood": moods}, 1.0, SEED), strict=True):
-        assert new["turns"][0]["content"].endswith(f" I am {row['values']['mood']}.") and new != row
+        changed += not new["turns"][0]["content"].endswith(f" I am {row['values']['mood']}.")
+        assert new["turns"][-1] != row["turns"][-1]
+    assert 0.2 < changed / len(rows) < 0.5

@@ -18,6 +18,7 @@ REPLACED = 0.6  # share of the words of the others that are known or invented on
 INVENTED = 0.25  # share of small words among those that are no word at all
 NAMED = 0.4  # share of names among those that are somebody's first name; the others are invented
 TRIES = 30  # to make a value that there is not
+SELDOM = 1 / 3  # of the times: for variables that the agent never repeats
 SHORTEST = 4  # letters of a word that is replaced: articles and prepositions stay
 
 
@@ -27,17 +28,19 @@ def with_unheard(
     """Return conversation rows (records.CONVERSATION), about `share` of them with unheard values.
 
     `values` are all that each variable can have, held-out ones too: none of them is made again. Those with digits stay
-    as they are: numbers are spelled digit by digit and need no help. A row's lot depends on its id and the seed alone,
-    its values on the other rows too.
+    as they are: numbers are spelled digit by digit and need no help. Of variables that the agent never repeats there is
+    nothing to copy, and the customer's words for them may be all that tells a branch: they are replaced more seldom.
+    A row's lot depends on its id and the seed alone, its values on the other rows too.
     """
-    repeated = values.keys() & _repeated(rows)
-    heard = {name: sorted({row["values"][name] for row in rows if name in row["values"]}) for name in repeated}
+    repeated = _repeated(rows)
+    heard = {name: sorted({row["values"][name] for row in rows if name in row["values"]}) for name in values}
     pools = {name: (pool, values[name]) for name, pool in heard.items() if not re.search(r"\d", "".join(pool))}
-    return [_renewed(row, pools, f"{seed} {row['id']}", share) for row in rows]
+    copied = {name: pool for name, pool in pools.items() if name in repeated}
+    return [_renewed(row, pools, copied, f"{seed} {row['id']}", share) for row in rows]
 
 
 def _repeated(rows: Sequence[Mapping]) -> set[str]:
-    """Return the variables that the agent says or hands to a tool; the words of others are what tells a branch."""
+    """Return the variables that the agent says or hands to a tool."""
     found: set[str] = set()
     for row in rows:
         for turn in row["turns"]:
@@ -47,10 +50,11 @@ def _repeated(rows: Sequence[Mapping]) -> set[str]:
     return found
 
 
-def _renewed(row: Mapping, pools: Mapping[str, tuple], seed: str, share: float) -> Mapping:
+def _renewed(row: Mapping, pools: Mapping[str, tuple], copied: Mapping[str, tuple], seed: str, share: float) -> Mapping:
     rng = random.Random(f"unheard {seed}")
     if rng.random() >= share:
         return row
+    pools = pools if rng.random() < SELDOM else copied
     new: dict[str, str] = {}
     for said in (row["values"], row["corrected"]):
         for name in sorted(said.keys() & pools.keys()):
