@@ -23,7 +23,7 @@ import yaml
 from speed import SKIPPED, Clock
 from subterra.flowchart import Flowchart
 from subterra.sizing import read_gpus
-from subterra.training.launch import environment
+from subterra.training import launch
 from subterra.training.train import Task, ready
 from subterra.training.trainer import parameters, peak_bytes
 
@@ -68,8 +68,6 @@ def written(shape: str, folder: Path) -> str:
 
 def trained(job: Path) -> None:
     """Be one of the processes: train, and leave beside the job what the first one saw."""
-    from subterra.training import launch
-
     task = Task(**json.loads(job.read_text(encoding="utf-8")))
     if task.settings["sharding"] != "none":
         launch.meet_by_deepspeed()
@@ -131,7 +129,7 @@ def main() -> None:
             job = Path(place) / f"{sharding}.json"
             job.write_text(json.dumps(asdict(task)), encoding="utf-8")
             launched = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={asked.processes}"]
-            variables = environment(max(1, (os.cpu_count() or 1) // asked.processes))
+            variables = launch.environment(max(1, (os.cpu_count() or 1) // asked.processes))
             variables["PYTHONPATH"] += os.pathsep + os.environ.get("PYTHONPATH", "")
             command = [sys.executable, *launched, __file__, str(job), "--job"]
             done = subprocess.run(command, env=variables, capture_output=True, text=True)

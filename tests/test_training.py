@@ -378,9 +378,8 @@ def test_the_loss_in_pieces_is_that_of_the_whole_and_so_are_its_gradients():
     logits, labels = (3 * torch.randn(1, 300, 50)).requires_grad_(), torch.randint(50, (1, 300))
     weights = torch.rand(1, 300)
     logits.data[0, 7, labels[0, 7]] -= 500  # so unlikely that its share of the softmax is zero
-    whole = (
-        torch.nn.functional.cross_entropy(logits[0], labels[0], reduction="none") * weights[0]
-    ).sum() / weights.sum()
+    losses = torch.nn.functional.cross_entropy(logits[0], labels[0], reduction="none")
+    whole = (losses * weights[0]).sum() / weights.sum()
     pieces = mean_loss(logits, labels, weights=weights)
     (expected,), (found,) = (torch.autograd.grad(2 * loss, logits) for loss in (whole, pieces))
     torch.testing.assert_close(found, expected)

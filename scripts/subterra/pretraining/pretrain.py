@@ -1,5 +1,6 @@
 """The embedded base: a small model pretrained on the endless corpus, to be fine-tuned on any procedure."""
 
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -54,6 +55,8 @@ def pretrain(
     held_out = CorpusRows(tokenizer, seed + 1, size, settings["held_out_rows"])
     # A GPU reads faster than one core writes; on CPUs, the cores have enough to do.
     readers = max(1, threads - 1) if torch.cuda.is_available() else 0
+    if readers:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not live on in processes that are forked
     trainer = make_trainer(model, rows, held_out, settings, seed, run / "checkpoints", readers=readers)
     trainer.train(resume_from_checkpoint=last_whole(run / "checkpoints"))
     save_model(trainer.model.to(torch.bfloat16), tokenizer, Path(out))
