@@ -11,14 +11,12 @@ from unittest.mock import patch
 
 import torch
 import yaml
-from speed import SKIPPED, Clock
+from speed import ROOT, SKIPPED, seconds_of, share_of_peak
 from subterra.pretraining.rows import CorpusRows
-from subterra.sizing import read_gpus
 from subterra.training import attention, optimizer
 from subterra.training.model import load_base
 from subterra.training.trainer import make_trainer, parameters
 
-ROOT = Path(__file__).resolve().parents[1]
 SEED = 11
 
 
@@ -26,15 +24,10 @@ def tokens_a_second(settings: dict, steps: int, readers: int, filtered: bool = F
     """Return (tokens a second, parameters) of so many steps."""
     model, tokenizer = load_base(str(ROOT / "bases" / "embedded"))
     rows = CorpusRows(tokenizer, SEED, settings["tokens_per_step"], SKIPPED + steps)
-    clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(model, rows, rows, settings, SEED, Path(folder), readers=readers)
-        trainer.args.eval_strategy = trainer.args.save_strategy = "no"
-        trainer.args.load_best_model_at_end = False
         trainer.args.logging_nan_inf_filter = filtered
-        trainer.add_callback(clock)
-        trainer.train()
-    return steps * settings["tokens_per_step"] / clock.seconds(), parameters(model)
+        return steps * settings["tokens_per_step"] / seconds_of(trainer), parameters(model)
 
 
 def main() -> None:
@@ -44,14 +37,13 @@ def main() -> None:
     parser.add_argument("--gpu", default="", help="name in config/gpus.yaml, for the share of its peak")
     asked = parser.parse_args()
     settings = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))["pretraining"]
-    peaks = {gpu.name: gpu.bf16 for gpu in read_gpus(ROOT / "config" / "gpus.yaml")}
     readers = max(1, (os.cpu_count() or 1) - 1)
     print("| tokens a step | | tokens a second | share of the peak |\n| --- | --- | --- | --- |", flush=True)
 
     def told(size: int, name: str, steps: int, **more) -> None:
         speed, weights = tokens_a_second(settings | {"tokens_per_step": size}, steps, **{"readers": readers} | more)
-        share = f"{100 * 6 * weights * speed / (peaks[asked.gpu] * 1e12):.1f} %" if asked.gpu else "-"
-        print(f"| {size:,} | {name} | {speed:,.0f} | {share} |", flush=True)
+        share = share_of_peak(asked.gpu, weights, speed)
+        print(f"| {size:,} | {name} | {speed:,.0f} | {'-' if share is None else f'{share:.1%}'} |", flush=True)
 
     few = max(1, asked.steps // 4)
     for size in asked.tokens:

@@ -20,14 +20,12 @@ from pathlib import Path
 
 import torch
 import yaml
-from speed import SKIPPED, Clock
+from speed import ROOT, SKIPPED, seconds_of, share_of_peak
 from subterra.flowchart import Flowchart
-from subterra.sizing import read_gpus
 from subterra.training import launch
 from subterra.training.train import Task, ready
 from subterra.training.trainer import parameters, peak_bytes
 
-ROOT = Path(__file__).resolve().parents[1]
 QWEN = {"model_type": "qwen2", "max_position_embeddings": 32768, "rope_theta": 1e6, "rms_norm_eps": 1e-6}
 SHAPES = {
     "qwen2.5-3b": QWEN
@@ -71,20 +69,32 @@ def trained(job: Path) -> None:
     task = Task(**json.loads(job.read_text(encoding="utf-8")))
     if task.settings["sharding"] != "none":
         launch.meet_by_deepspeed()
-    trainer, clock = ready(task).trainer, Clock()
-    trainer.args.eval_strategy = trainer.args.save_strategy = "no"
-    trainer.args.load_best_model_at_end = False
-    trainer.add_callback(clock)
-    trainer.train()
+    trainer = ready(task).trainer
+    seconds = seconds_of(trainer)
     steps = trainer.state.max_steps - SKIPPED
     facts = {
         "parameters": parameters(trainer.model),
-        "tokens_per_second": steps * task.settings["tokens_per_step"] / clock.seconds(),
+        "tokens_per_second": steps * task.settings["tokens_per_step"] / seconds,
         "peak_gib": peak_bytes() / 2**30,
     }
     if trainer.is_world_process_zero():
         job.with_suffix(".told").write_text(json.dumps(facts), encoding="utf-8")
     trainer.accelerator.end_training()
+
+
+def told_by(task: Task, job: Path) -> dict | None:
+    """Start the processes of a task; return what the first one saw, None where they failed."""
+    job.write_text(json.dumps(asdict(task)), encoding="utf-8")
+    processes = task.settings["processes"]
+    launched = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    variables = launch.environment(max(1, task.threads // processes))
+    variables["PYTHONPATH"] += os.pathsep + os.environ.get("PYTHONPATH", "")
+    command = [sys.executable, *launched, __file__, str(job), "--job"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr, file=sys.stderr, flush=True)
+        return None
+    return json.loads(job.with_suffix(".told").read_text(encoding="utf-8"))
 
 
 def main() -> None:
@@ -107,7 +117,6 @@ def main() -> None:
     settings |= dict.fromkeys(("rehearsal", "unheard_values", "word_dropout", "opening_smoothing"), 0)
     settings |= {"processes": asked.processes, "rows_per_step": asked.processes}
     settings |= {"tokens_per_step": asked.row * asked.processes, "gradient_checkpointing": asked.checkpointing}
-    peaks = {gpu.name: gpu.bf16 for gpu in read_gpus(ROOT / "config" / "gpus.yaml")}
     heads = ["sharding", "parameters", "tokens a second", "GiB a process", "share of the peak"]
     print(f"| {' | '.join(heads)} |\n" + "| --- " * len(heads) + "|", flush=True)
     with tempfile.TemporaryDirectory() as place:
@@ -126,21 +135,12 @@ def main() -> None:
                 threads=os.cpu_count() or 1,
                 weights=base,
             )
-            job = Path(place) / f"{sharding}.json"
-            job.write_text(json.dumps(asdict(task)), encoding="utf-8")
-            launched = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={asked.processes}"]
-            variables = launch.environment(max(1, (os.cpu_count() or 1) // asked.processes))
-            variables["PYTHONPATH"] += os.pathsep + os.environ.get("PYTHONPATH", "")
-            command = [sys.executable, *launched, __file__, str(job), "--job"]
-            done = subprocess.run(command, env=variables, capture_output=True, text=True)
-            if done.returncode:
-                print(done.stderr, file=sys.stderr, flush=True)
+            facts = told_by(task, Path(place) / f"{sharding}.json")
+            if facts is None:
                 continue
-            facts = json.loads(job.with_suffix(".told").read_text(encoding="utf-8"))
-            work = 6 * facts["parameters"] * facts["tokens_per_second"]  # what is computed again counts once
-            share = f"{100 * work / (asked.processes * peaks[asked.gpu] * 1e12):.0f} %" if asked.gpu else "-"
+            share = share_of_peak(asked.gpu, facts["parameters"], facts["tokens_per_second"], asked.processes)
             numbers = [f"{facts['parameters']:,}", f"{facts['tokens_per_second']:,.0f}", f"{facts['peak_gib']:.1f}"]
-            print(f"| {' | '.join([sharding, *numbers, share])} |", flush=True)
+            print(f"| {' | '.join([sharding, *numbers, '-' if share is None else f'{share:.0%}'])} |", flush=True)
 
 
 if __name__ == "__main__":
