@@ -16,7 +16,7 @@ A language model that has read nothing anybody wrote. It was pretrained on talks
 grammars make up (`scripts/subterra/pretraining/`): random procedures in random trades, with names, dates, amounts and
 codes drawn for each talk alone, and drills in repeating, looking up, taking notes, answering by a made-up procedure,
 knowing which words belong together, telling things apart and calling a tool. None of it is taken from `specs/`; a test
-compares runs of six words. It knows no facts. What it brings is how people say what they want, and that a value is
+compares runs of seven words. It knows no facts. What it brings is how people say what they want, and that a value is
 repeated as it was said. Fine-tune it on a procedure; alone it is of no use.
 """
 

@@ -12,7 +12,8 @@ from subterra.pretraining.dialogues import dialogue
 from subterra.pretraining.drills import drill
 from subterra.text import digest
 
-SHARES = {"dialogue": 0.58, "long": 0.14, "drill": 0.28}
+SHARES = {"dialogue": 0.56, "long": 0.16, "drill": 0.28}
+MORE = (1, 3)  # talks that follow in a long one
 
 
 def sample(seed: int, index: int) -> dict:
@@ -21,10 +22,7 @@ def sample(seed: int, index: int) -> dict:
     kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
     if kind == "drill":
         return {"kind": kind} | drill(rng)
-    talk = dialogue(rng)
-    if kind == "long":
-        talk["turns"] += dialogue(rng, goes_on=True)["turns"]
-    return {"kind": kind} | talk
+    return {"kind": kind} | dialogue(rng, rng.randint(*MORE) if kind == "long" else 0)
 
 
 def stream(seed: int, first: int = 0, step: int = 1) -> Iterator[dict]:

@@ -1,22 +1,36 @@
 """A customer and an agent walk a random procedure with values drawn for them alone."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from subterra.pretraining import words
-from subterra.pretraining.procedures import ANYWHERE, ENTRIES, HUBS, MOVES, random_procedure
+from subterra.pretraining.procedures import ANYWHERE, ENTRIES, HUBS, MOVES, Procedure, random_procedure
 from subterra.pretraining.talk import Talk
 
 LENGTHS = (10, 14, 16, 18, 22)  # turns after which a talk makes for its end
 
 
-def dialogue(rng: random.Random, goes_on: bool = False) -> dict:
-    """Return {system, turns} of a talk along a random procedure; what goes on with a talk is opened by the customer."""
-    procedure = random_procedure(rng)
-    while goes_on and procedure.phases[0] == "identify":
+def dialogue(rng: random.Random, more: int = 0) -> dict:
+    """Return {system, turns} of a talk along a random procedure.
+
+    So many `more` may follow, each opened by the customer, who then asks back for what was told in the first.
+    """
+    talk = _walked(rng, random_procedure(rng))
+    others: set[str] = set()
+    for _ in range(more):
         procedure = random_procedure(rng)
-    if goes_on:
-        procedure = replace(procedure, agent_first=False, system="")
+        while procedure.phases[0] == "identify":
+            procedure = random_procedure(rng)
+        talk.turns += _walked(rng, replace(procedure, agent_first=False, system="")).turns
+        others.update(procedure.slots)
+    if more:
+        _asks_back(talk, sorted(set(talk.known) - others))
+    return {"system": talk.system, "turns": talk.turns}
+
+
+def _walked(rng: random.Random, procedure: Procedure) -> Talk:
+    """Return a talk from its beginning to its end."""
     talk = Talk(rng, procedure)
     walk = Walk(talk)
     walk.open()
@@ -25,7 +39,20 @@ def dialogue(rng: random.Random, goes_on: bool = False) -> dict:
     if rng.random() < 0.25 and talk.turns[-1]["role"] == "assistant":
         talk.customer("thank")
         talk.agent(["farewell"])
-    return {"system": talk.system, "turns": talk.turns}
+    return talk
+
+
+def _asks_back(talk: Talk, slots: Sequence[str]) -> None:
+    """Let the customer ask what these slots were, one by one, and confirm them all."""
+    for slot in talk.rng.sample(slots, min(len(slots), talk.rng.randint(1, 3))):
+        talk.ask_for([slot])
+        talk.customer("recall")
+        talk.words["new"] = talk.phrase(slot)
+        talk.agent(["read_back"])
+    if slots:
+        talk.about(slots, "agent")
+        talk.customer("confirm")
+        talk.agent(["done"])
 
 
 class Walk:

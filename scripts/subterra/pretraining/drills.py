@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from subterra.pretraining import words
 from subterra.pretraining.dialogues import paraphrases, utterance
-from subterra.pretraining.procedures import acts, topics
+from subterra.pretraining.procedures import acts, slot_kinds
 from subterra.pretraining.talk import key, tagged
 
 Lines = list[tuple[str, str]]
@@ -30,7 +30,7 @@ def value(rng: random.Random) -> str:
 
 def nouns() -> list[str]:
     """Return the names of all slots: known words to put beside new ones."""
-    return [label for slot in topics()["slots"].values() for label in slot["label"]]
+    return [label for slot in slot_kinds().values() for label in slot["label"]]
 
 
 def repeat(rng: random.Random) -> dict:
@@ -193,20 +193,20 @@ def _modifier(rng: random.Random) -> str:
 def call(rng: random.Random) -> dict:
     """The agent calls a tool with what the user told it, as JSON, and says what came back; or that nothing did."""
     tool = f"{rng.choice(('find', 'check', 'get', 'look_up', 'open', 'verify'))}_{key(rng.choice(nouns()))}"
-    slots = rng.sample(sorted(topics()["slots"]), rng.randint(1, 3))
-    labels = {slot: rng.choice(topics()["slots"][slot]["label"]) for slot in slots}
+    asked = rng.sample(sorted(slot_kinds()), rng.randint(1, 3))
+    labels = {slot: rng.choice(slot_kinds()[slot]["label"]) for slot in asked}
     fields = rng.sample(nouns(), rng.randint(1, 3))
     missing = rng.choice(("not found", "no entry", "unknown", "service unavailable", "timeout"))
     sorry = rng.choice(("Sorry, that gave: {}.", "The search failed: {}.", "I get no answer: {}. Anything else?"))
     lines: Lines = []
     for _ in range(rng.randint(1, 4)):
-        told = {slot: words.MAKERS[topics()["slots"][slot]["make"]](rng) for slot in slots}
-        tell = [rng.choice(topics()["slots"][slot]["says"]).format(said) for slot, said in told.items()]
-        asked = {key(labels[slot]): said for slot, said in told.items()}
+        told = {slot: words.MAKERS[slot_kinds()[slot]["make"]](rng) for slot in asked}
+        tell = [rng.choice(slot_kinds()[slot]["says"]).format(said) for slot, said in told.items()]
+        given = {key(labels[slot]): said for slot, said in told.items()}
         found = {key(field): value(rng) for field in fields} if rng.random() < 0.8 else {"error": missing}
         answer = ", ".join(f"{field} {found[key(field)]}" for field in fields) if "error" not in found else ""
         lines += [
-            (", ".join(tell) + ".", tagged("tool_call", {"name": tool, "arguments": asked})),
+            (", ".join(tell) + ".", tagged("tool_call", {"name": tool, "arguments": given})),
             (tagged("tool_response", found), f"I found: {answer}." if answer else sorry.format(missing)),
         ]
     named = ", ".join(key(label) for label in labels.values())

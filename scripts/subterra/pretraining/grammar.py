@@ -18,6 +18,7 @@ _MARKS = re.compile(r"[\[\]|]|<[a-z_]+>")
 _SENTENCE = re.compile(r"(^|[.?!] )([a-z])")
 _PLURAL = re.compile(r"[^ ]*( [^ ]+)?[^s]s( (with|for|by|on|at) |$)")
 _TOO_MANY = 1e12
+EVENNESS = 0.2  # 0 draws each line of a rule as often as the next, 1 each form
 
 
 class Grammar:
@@ -70,7 +71,7 @@ class Grammar:
                 raise ValueError(f"<{name}>: no such rule")
             parsed = [self._sequence(name, _tokens(line)) for line in self._lines[name]]
             self._forms[name] = min(sum(forms for _, forms in parsed), _TOO_MANY)
-            self._rules[name] = _choice([way for way, _ in parsed], [forms**0.3 for _, forms in parsed])
+            self._rules[name] = _choice([way for way, _ in parsed], [forms**EVENNESS for _, forms in parsed])
         return self._rules[name]
 
     def _sequence(self, name: str, tokens: list[str], inside: bool = False) -> tuple[list, float]:

@@ -58,6 +58,7 @@ MOVES: dict[str, tuple[tuple[str, ...], str]] = {
     "closed": (("closed",), "end"),
     "danger": (("danger",), "end"),
     "review": (("review",), "end"),
+    "pending": (("pending",), "end"),
     "unsolved": (("unsolved",), "end"),
     "farewell": (("farewell",), "end"),
 }
@@ -109,6 +110,7 @@ HUBS: dict[str, dict[str, tuple[float, tuple[str, ...]]]] = {
         "redo_details": (1.5, ("redo",)),
         "other_kind": (1.5, ("other_kind",)),
         "cancel": (1, ("closed", "ask_reason")),
+        "postpone": (0.7, ("pending",)),
         "ask_price": (0.7, ("price",)),
         "ask_time": (0.4, ("delay",)),
     }
@@ -117,6 +119,7 @@ HUBS: dict[str, dict[str, tuple[float, tuple[str, ...]]]] = {
         "confirm": (4, ("finish",)),
         "cancel": (1.5, ("closed", "ask_reason")),
         "hesitate": (2, ("before_that",)),
+        "postpone": (1, ("pending",)),
         "correct": (2, ("corrected",)),
         "redo_details": (0.6, ("redo",)),
         "ask_price": (0.4, ("price",)),
@@ -144,6 +147,7 @@ HUBS: dict[str, dict[str, tuple[float, tuple[str, ...]]]] = {
     | ANYWHERE,
     "settle": {
         "accept": (3, ("finish", "on")),
+        "postpone": (1.5, ("pending",)),
         "negotiate": (2, ("better", "transfer")),
         "dispute": (1.5, ("review", "transfer")),
         "cancel": (0.6, ("closed", "ask_reason")),
@@ -193,7 +197,7 @@ class Procedure:
 @cache
 def customer() -> Grammar:
     """Return the grammar of customers."""
-    return Grammar(HERE / "customer.grammar", *sorted(HERE.glob("customer_plain_*.grammar")))
+    return Grammar(HERE / "customer.grammar", *sorted(HERE.glob("customer_*.grammar")))
 
 
 @cache
@@ -203,9 +207,15 @@ def agent() -> Grammar:
 
 
 @cache
-def topics() -> dict:
-    """Return the topics and their slots."""
+def topics() -> list[dict]:
+    """Return what procedures may be about."""
     return yaml.safe_load((HERE / "topics.yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def slot_kinds() -> dict[str, dict]:
+    """Return what a procedure may ask for: how each slot's value is made, what it is called and how it is told."""
+    return yaml.safe_load((HERE / "slots.yaml").read_text(encoding="utf-8"))
 
 
 def acts() -> dict[str, tuple[str, ...]]:
@@ -215,7 +225,7 @@ def acts() -> dict[str, tuple[str, ...]]:
 
 def random_procedure(rng: random.Random) -> Procedure:
     """Return a procedure that nobody has seen before."""
-    topic = rng.choice(topics()["topics"])
+    topic = rng.choice(topics())
     phases = rng.choice(PLANS)
     if rng.random() < 0.4:
         phases += ("follow",)

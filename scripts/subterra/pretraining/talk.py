@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 from subterra.pretraining import words
 from subterra.pretraining.grammar import sentences, with_article
-from subterra.pretraining.procedures import Procedure, agent, customer, topics
+from subterra.pretraining.procedures import Procedure, agent, customer, slot_kinds
 from subterra.text import PLACEHOLDER
 
 IDENTITY = ("number", "name", "order", "serial", "mail", "phone")
 # What the agent may say first; all other values are the customer's to tell.
 AGENT_OWNS = {"kind", "brand", "agent", "price", "wait", "code", "first", "second", "found"}
 ONCE = {"problem", "give_all", "give_some", "give_one", "impossible", "accept_first", "accept_second", "correct"}
+TAIL = 0.25  # share of the clauses that end with a value, which go on
 _SPACES = re.compile(r" +(?=[ .,?!:;]|$)|^ +")
 
 
@@ -52,7 +53,7 @@ class Talk:
 
     def redraw(self, slot: str) -> None:
         """Draw a value for a slot."""
-        self.values[slot] = words.MAKERS[topics()["slots"][slot]["make"]](self.rng)
+        self.values[slot] = words.MAKERS[slot_kinds()[slot]["make"]](self.rng)
 
     def draw_kind(self) -> None:
         """Draw a kind of the thing: one that people know, or one with an invented name."""
@@ -62,19 +63,19 @@ class Talk:
 
     def phrase(self, slot: str) -> str:
         """Return a slot's value as a template, with its unit."""
-        unit = f" {self.words['unit']}" if topics()["slots"][slot].get("unit") else ""
+        unit = f" {self.words['unit']}" if slot_kinds()[slot].get("unit") else ""
         return f"{{v_{slot}}}{unit}"
 
     def about(self, slots: Sequence[str], speaker: str) -> None:
         """Let {frames}, {list} and {facts} tell these slots."""
-        rng, told = self.rng, topics()["slots"]
+        rng, told = self.rng, slot_kinds()
         slots = rng.sample(slots, len(slots))
         frames = [rng.choice(told[slot]["in"]).format(self.phrase(slot)) for slot in slots]
         label = {slot: rng.choice(told[slot]["label"]) for slot in slots}
         form = rng.choice(("{1}", "{0} {1}", "{0}: {1}"))
         listed = _join(rng, [form.format(label[slot], self.phrase(slot)) for slot in slots])
         if speaker == "customer":
-            facts = [rng.choice(told[slot]["says"]).format(self.phrase(slot)) for slot in slots]
+            facts = [self._clause(slot).format(self.phrase(slot)) for slot in slots]
         else:
             form = rng.choice((form, "the {0} is {1}"))
             facts = [form.format(label[slot], self.phrase(slot)) for slot in slots]
@@ -84,9 +85,16 @@ class Talk:
             "facts": rng.choice((", ", ". ")).join(facts) or "it is about {a_thing}",
         }
 
+    def _clause(self, slot: str) -> str:
+        """Return a clause for a slot's value; what ends with it may go on with words that are no part of it."""
+        clause = self.rng.choice(slot_kinds()[slot]["says"])
+        if clause.endswith("{}") and self.rng.random() < TAIL:
+            clause += " " + customer().draw(self.rng, "tail")
+        return clause
+
     def ask_for(self, slots: Sequence[str]) -> None:
         """Let {slots} and {slot} name what is asked for."""
-        labels = [self.rng.choice(topics()["slots"][slot]["label"]) for slot in slots]
+        labels = [self.rng.choice(slot_kinds()[slot]["label"]) for slot in slots]
         self.words |= {"slots": _join(self.rng, labels), "slot": labels[0]}
 
     def offer(self) -> None:
@@ -129,12 +137,12 @@ class Talk:
 
     def look_up(self) -> None:
         """Let the agent call a tool with what it asked for last; {field} and {v_found} are what came back."""
-        rng, slots = self.rng, topics()["slots"]
+        rng, kinds = self.rng, slot_kinds()
         if "tool" not in self.words:
             self.words["tool"] = f"{rng.choice(('find', 'check', 'get', 'open', 'look_up'))}_{key(self.words['thing'])}"
-            self.words["field"] = rng.choice([label for slot in slots.values() for label in slot["label"]])
+            self.words["field"] = rng.choice([label for slot in kinds.values() for label in slot["label"]])
         self.values["found"] = words.MAKERS[rng.choice(tuple(words.MAKERS))](rng)
-        told = {key(rng.choice(slots[self.asked]["label"])): self.values[self.asked]}
+        told = {key(rng.choice(kinds[self.asked]["label"])): self.values[self.asked]}
         found = {key(self.words["field"]): self.values["found"]}
         self._note("assistant", tagged("tool_call", {"name": self.words["tool"], "arguments": told}), [self.asked])
         self._note("user", tagged("tool_response", found), ["found"])
