@@ -13,10 +13,13 @@ from collections.abc import Collection, Mapping, Sequence
 from subterra.pretraining.words import FIRST_NAMES, known_word, pseudo_word
 from subterra.text import whole_words
 
-RECOMBINED = 0.25  # share of values whose words all come from the variable's other values
-REPLACED = 0.6  # share of the words of the others that are known or invented ones
-INVENTED = 0.25  # share of small words among those that are no word at all
-NAMED = 0.4  # share of names among those that are somebody's first name; the others are invented
+GRAFTED = 0.25  # share of values with a small word inside, that go on with another value after it
+RECOMBINED = 0.15  # share of values whose words all come from the variable's other values
+REPLACED = 0.6  # share of the words of the others that are known or invented ones, at least one of them
+ECHOED = 0.05  # share of values of several words in which one comes twice
+INVENTED = 0.4  # share of small words among those that are no word at all
+CROSSED = 0.5  # share of invented words that are two known ones in one; the others are syllables
+NAMED, KNOWN = 0.35, 0.3  # shares of names that are somebody's first name, or a known word; the others are invented
 TRIES = 30  # to make a value that there is not
 SELDOM = 1 / 3  # of the times: for variables that the agent never repeats
 SHORTEST = 4  # letters of a word that is replaced: articles and prepositions stay
@@ -94,15 +97,24 @@ def unheard(pool: Sequence[str], known: Collection[str], rng: random.Random) -> 
 
 def _made(pool: Sequence[str], rng: random.Random) -> str:
     words = rng.choice(pool).split()
-    recombined = rng.random() < RECOMBINED
-    for place, word in enumerate(words):
-        if len(word) < SHORTEST:
-            continue
-        if recombined:
-            alike = [other for value in pool for other in value.split() if _alike(other, word)]
-            words[place] = _crossed(word, rng.choice(alike), rng) if len(words) == 1 else rng.choice(alike)
-        elif rng.random() < REPLACED or len(words) == 1:
-            words[place] = _strange(word, rng)
+    inside = [place for place, word in enumerate(words[1:-1], 2) if len(word) < SHORTEST]
+    if inside and rng.random() < GRAFTED:  # "the copy of the file" has one word twice, and what follows it is another
+        words = words[: rng.choice(inside)] + rng.choice(pool).split()
+    long = [place for place, word in enumerate(words) if len(word) >= SHORTEST]
+    if not long:
+        return " ".join(words)
+    if rng.random() < RECOMBINED:
+        for place in long:
+            alike = [other for value in pool for other in value.split() if _alike(other, words[place])]
+            other = rng.choice(alike)
+            words[place] = _crossed(words[place], other, rng) if len(words) == 1 else other
+    else:
+        new = [place for place in long if rng.random() < REPLACED] or [rng.choice(long)]
+        for place in new:
+            words[place] = _strange(words[place], rng)
+    if len(long) > 1 and rng.random() < ECHOED:
+        one, other = rng.sample(long, 2)
+        words[one] = words[other]
     return " ".join(words)
 
 
@@ -117,5 +129,13 @@ def _crossed(word: str, other: str, rng: random.Random) -> str:
 
 def _strange(word: str, rng: random.Random) -> str:
     if word[0].isupper():
-        return rng.choice(FIRST_NAMES) if rng.random() < NAMED else pseudo_word(rng).capitalize()
-    return pseudo_word(rng) if rng.random() < INVENTED else known_word(rng)
+        kind = rng.random()
+        if kind < NAMED:
+            return rng.choice(FIRST_NAMES)
+        return (known_word(rng) if kind < NAMED + KNOWN else _invented(rng)).capitalize()
+    return _invented(rng) if rng.random() < INVENTED else known_word(rng)
+
+
+def _invented(rng: random.Random) -> str:
+    """Return a word that there is not: of syllables, or with the letters in a row that known words have."""
+    return _crossed(known_word(rng), known_word(rng), rng) if rng.random() < CROSSED else pseudo_word(rng)
