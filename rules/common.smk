@@ -51,8 +51,12 @@ with one_line():
     CUSTOMER = part_of(config, "customer", "customer")
     JUDGING = {name: part_of(config, name, "judge") for name in JUDGES}
 
-# Every evaluation: who answers, and at which temperature.
-RUNS = [(f"compiled-{quant}", temperature) for quant in QUANTIZATIONS for temperature in TEMPERATURES]
+# Every evaluation: who answers, and at which temperature. Beside its quantizations f16 is their measure, once.
+RUNS = [
+    (f"compiled-{quant}", temperature)
+    for quant in QUANTIZATIONS
+    for temperature in (TEMPERATURES[:1] if quant == "f16" and QUANTIZATIONS[1:] else TEMPERATURES)
+]
 RUNS += BASELINES.items()
 
 
