@@ -52,7 +52,7 @@ class Build:
     def settings(self, base: str) -> dict:
         """Return the training settings of a base."""
         recipe = yaml.safe_load((ROOT / RECIPES[base]).read_text(encoding="utf-8"))
-        return training_for(self.config["training"] | recipe["training"], len(self.flowchart.edges))
+        return training_for(self.config["training"] | recipe["training"], self.flowchart.lessons)
 
     def train(self, base: str, settings: Mapping, out: Path) -> dict:
         """Fine-tune a base into `out` and return what is known of the run."""
@@ -130,7 +130,7 @@ def main() -> None:
     for base in RECIPES:
         settings = build.settings(base)
         if seconds:
-            settings |= {"epochs": 1, "least_steps": build.steps_in(seconds, base, settings)}
+            settings |= {"epochs": 0, "least_steps": build.steps_in(seconds, base, settings)}
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder)
             facts = build.train(base, settings, out)

@@ -171,12 +171,12 @@ def measure_agents() -> None:
         few = dict.fromkeys(
             ("valid", "known", "held_out_paths", "held_out_values", "held_out_phrasings", "interruptions"), 10
         )
-        plain = dict.fromkeys(("rehearsal", "unheard_values", "word_dropout", "opening_smoothing"), 0)
+        plain = dict.fromkeys(("least_steps", "rehearsal", "unheard_values", "word_dropout", "opening_smoothing"), 0)
         tiny = {
             "agents": agents,
             "base": str(_tiny_base(work / "base")),
             "conversations": {"train": EACH, **few},
-            "training": {"least_steps": 1, "steps_per_edge": 0, "tokens_per_step": 200_000, "evaluations": 1, **plain},
+            "training": {"epochs": 1, "steps_per_edge": 0, "tokens_per_step": 200_000, "evaluations": 1, **plain},
             "export": {"quantizations": ["q8_0"], "parity_prompts": 2},
             "evaluation": {"scenarios": dict.fromkeys(few, 1) | {"valid": 0}, "temperatures": [0], "max_turns": 4},
         }

@@ -32,7 +32,7 @@ rule train_model:
     params:
         system=lambda wildcards: flowchart(wildcards.agent).system,
         free=lambda wildcards: flowchart(wildcards.agent).free,
-        edges=lambda wildcards: len(flowchart(wildcards.agent).edges),
+        lessons=lambda wildcards: flowchart(wildcards.agent).lessons,
         base=BASE,
         base_digest=folder_digest(BASE),
         settings=shaping_training(config["training"]),

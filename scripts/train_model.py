@@ -23,7 +23,7 @@ with one_line(snakemake.log[0]):
         free=snakemake.params.free,
         base=snakemake.params.base,
         settings=training_for(
-            snakemake.config["training"], snakemake.params.edges, snakemake.config["teacher"]["backend"]
+            snakemake.config["training"], snakemake.params.lessons, snakemake.config["teacher"]["backend"]
         ),
         seed=snakemake.params.seed,
         checkpoints=snakemake.params.checkpoints,

@@ -100,10 +100,18 @@ def test_missing_keys_are_a_line_each():
 
 
 def test_all_mistakes_are_told_at_once_and_each_once():
-    config = with_value("training.epochs", 0) | {"colour": "red", "flavour": "sour", "seed": -1}
+    config = with_value("training.evaluations", 0) | {"colour": "red", "flavour": "sour", "seed": -1}
     lines = mistakes(config)
     assert len(lines) == len(set(lines)) == 4
-    assert {line.split(":")[0] for line in lines} == {"colour", "flavour", "seed", "training.epochs"}
+    assert {line.split(":")[0] for line in lines} == {"colour", "flavour", "seed", "training.evaluations"}
+
+
+def test_training_that_would_read_nothing_is_a_mistake():
+    config = shipped()
+    assert config["training"]["epochs"] == 0
+    config["training"] |= {"least_steps": 0, "steps_per_edge": 0}
+    (line,) = mistakes(config)
+    assert "training.epochs: 0: nothing is read" in line
 
 
 def parts(schema: dict, place: str = "") -> dict[str, dict]:

@@ -303,7 +303,7 @@ def test_what_deepspeed_gathers_is_what_it_is_told_to():
 def test_steps_are_those_that_training_takes(rows, epochs, least):
     draw = random.Random(3)
     lengths = tuple(draw.randint(100, 700) for _ in range(1000))
-    asked = {"least_steps": least // 2, "steps_per_edge": least // 40}  # of 20 edges
+    asked = {"least_steps": least // 2, "steps_per_edge": least // 20}  # of 20 edges
     settings = SETTINGS | {"tokens_per_step": 8192, "epochs": epochs, **asked}
     steps, read = steps_of(Work("toy", 20, lengths, 0.5, True), settings, rows, 0)
     talks = [{"input_ids": [0] * length} for length in lengths]

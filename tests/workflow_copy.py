@@ -29,7 +29,7 @@ shards: 2
 conversations:
   {train: 60, valid: 10, known: 4, held_out_paths: 2, held_out_values: 2, held_out_phrasings: 2, interruptions: 2}
 interruptions: {rate: 0.05}
-training: {epochs: 1, least_steps: 60, steps_per_edge: 20, tokens_per_step: 1024, evaluations: 1}
+training: {epochs: 1, least_steps: 60, steps_per_edge: 27, tokens_per_step: 1024, evaluations: 1}
 export: {quantizations: [q8_0], parity_prompts: 2}
 evaluation:
   scenarios: {known: 2, held_out_paths: 1, held_out_values: 1, held_out_phrasings: 1, interruptions: 1}

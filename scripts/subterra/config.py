@@ -19,10 +19,10 @@ LARGEST = 10**15  # of all numbers in a config
 def check_config(config: Mapping[str, Any], file: str = "config") -> None:
     """Raise SpecError with a line for every key or value that the schema does not allow."""
     _check(_schema(), dict(config), file)
-    _check_spread(config["training"], f"{file}: training")
+    _check_training(config["training"], f"{file}: training")
 
 
-def _check_spread(training: Mapping[str, Any], at: str) -> None:
+def _check_training(training: Mapping[str, Any], at: str) -> None:
     """Raise SpecError where settings that are good by themselves do not go together."""
     processes, lines = training["nodes"] * training["processes"], []
     if training["rows_per_step"] % processes:
@@ -35,6 +35,10 @@ def _check_spread(training: Mapping[str, Any], at: str) -> None:
             f"{at}.optimizer: muon needs whole matrices, and sharding: {training['sharding']} cuts them up: "
             "take adamw, or sharding: none"
         )
+    if not any(training[key] for key in ("epochs", "least_steps", "steps_per_edge")):
+        lines.append(
+            f"{at}.epochs: 0: nothing is read where least_steps and steps_per_edge are 0 too: give one of them"
+        )
     if lines:
         raise SpecError(lines)
 
@@ -44,20 +48,21 @@ def shaping_training(training: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in sorted(training.items()) if key not in HOW_TRAINED}
 
 
-def training_for(training: Mapping[str, Any], edges: int, teacher: str = "builtin") -> dict[str, Any]:
-    """Return the settings for a procedure of so many edges: what they ask for is in its `least_steps`.
+def training_for(training: Mapping[str, Any], lessons: int, teacher: str = "builtin") -> dict[str, Any]:
+    """Return the settings for a procedure of so many edges and facts: what they ask for is in `least_steps`.
 
-    `teacher` is its backend: only the built-in one leaves to chance how it says a step (`opening_smoothing`).
+    `teacher` is its backend: only the built-in one leaves to chance how it says a step (`opening_smoothing`), and is
+    free, so that some conversations may stay unread (`epochs` of 0).
 
-    >>> training_for({"least_steps": 240, "steps_per_edge": 10, "epochs": 1}, 20)
-    {'least_steps': 440, 'epochs': 1}
-    >>> training_for({"least_steps": 240, "steps_per_edge": 10, "opening_smoothing": 1}, 20, "openai")
-    {'least_steps': 440, 'opening_smoothing': 0}
+    >>> training_for({"least_steps": 350, "steps_per_edge": 25, "epochs": 1}, 20)
+    {'least_steps': 500, 'epochs': 1}
+    >>> training_for({"least_steps": 350, "steps_per_edge": 25, "epochs": 0, "opening_smoothing": 1}, 4, "openai")
+    {'least_steps': 350, 'epochs': 1, 'opening_smoothing': 0}
     """
     rest = {key: value for key, value in training.items() if key != "steps_per_edge"}
     if teacher != "builtin":
-        rest["opening_smoothing"] = 0
-    return rest | {"least_steps": training["least_steps"] + training["steps_per_edge"] * edges}
+        rest |= {"opening_smoothing": 0, "epochs": max(1, training["epochs"])}
+    return rest | {"least_steps": max(training["least_steps"], training["steps_per_edge"] * lessons)}
 
 
 def rehearsal_for(training: Mapping[str, Any], base: str) -> float:

@@ -140,6 +140,11 @@ class Flowchart:
         """Every pair of edges that follow one another, as three node ids."""
         return tuple((a, b, way.to) for a, b in self.edges for way in self.nodes[b].ways)
 
+    @property
+    def lessons(self) -> int:
+        """How much there is to learn: the edges, and the facts to be known by heart."""
+        return len(self.edges) + len(self.knowledge)
+
     @cached_property
     def digest(self) -> str:
         """The digest of all that the procedure says."""

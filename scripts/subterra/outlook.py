@@ -111,7 +111,7 @@ def work_of(folder: str | Path, tokenizer) -> Work:
     known = {number: len(one["input_ids"]) for number, one in encoded.items()}
     a_letter = sum(known.values()) / sum(letters[number] for number in known)
     lengths = tuple(known.get(number, round(a_letter * count)) for number, count in enumerate(letters))
-    return Work(folder.name, len(flowchart.edges), lengths, said / sum(known.values()), table.is_file())
+    return Work(folder.name, flowchart.lessons, lengths, said / sum(known.values()), table.is_file())
 
 
 def _phrased(folder: Path) -> list[list[dict]]:

@@ -44,11 +44,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class Work:
-    """What an agent has to learn: edges of its flowchart, tokens of each conversation, the share that the agent says,
+    """What an agent has to learn: edges and facts, tokens of each conversation, the share of them that the agent says,
     and whether the conversations are there."""
 
     agent: str
-    edges: int
+    lessons: int
     lengths: tuple[int, ...]
     agent_share: float
     built: bool
@@ -226,7 +226,7 @@ def steps_of(work: Work, settings: Mapping[str, Any], rows: int, rehearsal: floa
     packed = pack(work.lengths, size, range(len(work.lengths)))
     gaps = sum(max(0, size - sum(work.lengths[number] for number in row)) for row in packed)
     epoch = len(packed) + max(0, math.ceil((rehearsal * tokens - gaps) / size))
-    least = training_for(settings, work.edges)["least_steps"]
+    least = training_for(settings, work.lessons)["least_steps"]
     steps = max(math.ceil(settings["epochs"] * epoch / rows), least)
     return steps, steps * rows / epoch * tokens * (1 + rehearsal)
 
