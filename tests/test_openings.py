@@ -1,4 +1,4 @@
-"""The first token of an agent's turn is learned as all those that its step had, save where it begins with a value."""
+"""What an agent's turn goes on with is learned as all that followed the same beginning in its step, save for values."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def talk(number: int) -> dict:
     said = [
         ("assistant", "greet", GREETINGS[number % len(GREETINGS)], {}),
         ("user", "", f"{town}, please.", {}),
-        ("assistant", "book", f"{town} it is." if number < 4 else f"Off to {town}.", {"town": town}),
+        ("assistant", "book", f"{town} it is." if number < 4 else f"{town} then.", {"town": town}),
     ]
     turns = [
         {"role": role, "nodes": [node], "content": content, "values": values, "call": ""}
@@ -56,10 +56,22 @@ def test_a_turn_may_begin_as_its_step_did_elsewhere(tokenizer, encoded):
         assert labels_at(one, one["begins"][0]) == pytest.approx(shares)
 
 
-def test_a_turn_that_begins_with_a_value_keeps_its_own(encoded):
+def test_it_goes_on_as_its_step_did_after_the_same_beginning(tokenizer, encoded):
+    comma, again = first(tokenizer, ", where"), first(tokenizer, " again")
     for number, one in enumerate(with_openings(ROWS, encoded, 1)):
-        assert len({place for place, *_ in one["openings"]}) == 1
-        assert one["weights"][-12:] == encoded[number]["weights"][-12:]
+        after = labels_at(one, one["begins"][0] + 1)
+        assert after == pytest.approx(
+            {comma: 0.5, again: 0.5} if number % 2 == 0 else {one["labels"][one["begins"][0] + 1]: 1}
+        )
+
+
+def test_values_keep_their_own_tokens_and_are_alike_to_what_follows(tokenizer, encoded):
+    it, then = first(tokenizer, " it"), first(tokenizer, " then")
+    for one in with_openings(ROWS, encoded, 1):
+        valued = one["valued"]
+        assert valued[0] == one["begins"][-1] and {place for place, *_ in one["openings"]}.isdisjoint(valued)
+        assert {one["weights"][place] for place in valued} == {3}
+        assert labels_at(one, valued[-1] + 1) == pytest.approx({it: 0.5, then: 0.5})
 
 
 def test_the_smoothing_is_what_the_others_share(tokenizer, encoded):
@@ -68,7 +80,7 @@ def test_the_smoothing_is_what_the_others_share(tokenizer, encoded):
         assert sum(one["weights"]) + sum(weight for *_, weight in one["openings"]) == pytest.approx(
             sum(before["weights"])
         )
-        place = one["openings"][0][0]
+        place = one["begins"][0]
         assert labels_at(one, place)[hello] == pytest.approx(0.4 * 0.5 + 0.6 * (one["labels"][place] == hello))
     assert with_openings(ROWS, encoded, 0) is encoded
 

@@ -344,6 +344,7 @@ def test_too_few_epochs_go_on_until_the_least_steps_are_done():
     once = tokens.PackedRows(lambda _: conversations, 10, 1, 1)
     longer = tokens.PackedRows(lambda _: conversations, 10, 1, 1, least=8)
     assert longer.rows[: len(once)] == once.rows and len(longer) == 8
+    assert tokens.PackedRows(lambda _: conversations, 10, 0, 1, least=2).rows == once.rows[:2]
     assert len(tokens.PackedRows(lambda _: conversations, 10, 3, 1, least=2)) == 3 * len(once)
 
 

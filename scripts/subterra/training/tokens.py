@@ -31,18 +31,18 @@ def load_tokenizer(folder: str):
 
 
 def encode(tokenizer, system: str, turns: Sequence[Mapping], value_weight: float = 1.0) -> Encoded:
-    """Return {input_ids, labels, weights} of a conversation, each of its length in tokens, and {begins}.
+    """Return {input_ids, labels, weights} of a conversation, each of its length in tokens, {valued} and {begins}.
 
     Labels are IGNORED outside the agent's turns; inside, they cover the words, the call and the token that ends the
     turn. `weights` is what a label counts: `value_weight` where the agent says one of a turn's values or hands it to a
-    tool, else 1. `begins` are the places where the agent's turns have their first label.
+    tool, else 1. `valued` are those places, `begins` the places where the agent's turns have their first label.
     Raises SubterraError as `agent_spans` does.
     """
     talk = messages(system, turns)
     text, spans = agent_spans(tokenizer, talk)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-    labels, weights, begins = [IGNORED] * len(ids), [1.0] * len(ids), []
+    labels, weights, valued, begins = [IGNORED] * len(ids), [1.0] * len(ids), set(), []
     for place, span in spans:
         turn = turns[place - len(talk)]
         inside = [*within(offsets, [span])]
@@ -52,9 +52,10 @@ def encode(tokenizer, system: str, turns: Sequence[Mapping], value_weight: float
         values = [*turn.get("values", {}).values()]
         if turn.get("call"):
             values += json.loads(turn["call"])["arguments"].values()
-        for token in within(offsets, said(text, span, values)):
-            weights[token] = value_weight
-    return {"input_ids": ids, "labels": labels, "weights": weights, "begins": begins}
+        valued.update(within(offsets, said(text, span, values)))
+    for token in valued:
+        weights[token] = value_weight
+    return {"input_ids": ids, "labels": labels, "weights": weights, "valued": sorted(valued), "begins": begins}
 
 
 def said(text: str, span: tuple[int, int], values: Iterable[str]) -> list[tuple[int, int]]:
