@@ -1,11 +1,13 @@
 """Values that nobody has heard: put wherever the old ones were said, and only where they decide nothing."""
 
 import copy
+import random
 import re
 
 import pytest
 from subterra.conformance import says
-from subterra.training.unheard import with_unheard
+from subterra.pretraining.words import common
+from subterra.training.unheard import unheard, with_unheard
 
 TOWNS = ["Lisbon", "Cape Town", "New Orleans", "Oslo", "Kyoto", "Quito"]
 SEED = 3
@@ -84,3 +86,27 @@ def test_what_the_agent_never_repeats_is_replaced_more_seldom():
         changed += not new["turns"][0]["content"].endswith(f" I am {row['values']['mood']}.")
         assert new["turns"][-1] != row["turns"][-1]
     assert 0.2 < changed / len(rows) < 0.5
+
+
+def made(pool: list[str]) -> list[str]:
+    return [unheard(pool, pool, random.Random(number)) for number in range(600)]
+
+
+def test_some_go_on_with_another_value_after_a_small_word():
+    found = made(["the list of exclusions", "the waiting period", "the next premium"])
+    assert 20 < sum(bool(re.search(r" of the ", value)) for value in found) < 120
+
+
+def test_some_have_a_word_twice():
+    found = [value.split() for value in made(["work laptop", "kitchen computer", "old desktop"])]
+    assert 5 < sum(words[0] == words[-1] for words in found) < 60
+
+
+def test_names_may_be_known_words_and_have_any_letters_in_a_row():
+    found = made(TOWNS)
+    assert {known.capitalize() for known in common()} & set(found)
+    assert any(re.search("pp|tt|ff|mm|gh", value) for value in found)  # which syllables never put together
+
+
+def test_a_value_of_small_words_alone_stays():
+    assert unheard(["at ten", "by six"], ["at ten"], random.Random(1)) == "by six"
