@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from subterra.code import code_digest, folder_digest
-from subterra.config import base_folder, check_config, shaping_training
+from subterra.config import base_folder, check_config, shaping_training, taught_by
 from subterra.errors import one_line
 from subterra.flowchart import Flowchart
 from subterra.models.asking import shaping

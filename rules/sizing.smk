@@ -17,7 +17,7 @@ rule plan:
         folders=collect("results/{agent}", agent=AGENTS),
         base=BASE,
         embedded=base_folder("embedded"),
-        settings=ordered(config["training"]),
+        settings=ordered(taught_by(config["teacher"]["backend"], config["training"])),
     message:
         "What training {params.base} takes"
     script:

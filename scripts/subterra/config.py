@@ -51,18 +51,25 @@ def shaping_training(training: Mapping[str, Any]) -> dict[str, Any]:
 def training_for(training: Mapping[str, Any], lessons: int, teacher: str = "builtin") -> dict[str, Any]:
     """Return the settings for a procedure of so many edges and facts: what they ask for is in `least_steps`.
 
-    `teacher` is its backend: only the built-in one leaves to chance how it says a step (`opening_smoothing`), and is
-    free, so that some conversations may stay unread (`epochs` of 0).
+    `teacher` is its backend (see `taught_by`).
 
     >>> training_for({"least_steps": 350, "steps_per_edge": 25, "epochs": 1}, 20)
     {'least_steps': 500, 'epochs': 1}
     >>> training_for({"least_steps": 350, "steps_per_edge": 25, "epochs": 0, "opening_smoothing": 1}, 4, "openai")
     {'least_steps': 350, 'epochs': 1, 'opening_smoothing': 0}
     """
-    rest = {key: value for key, value in training.items() if key != "steps_per_edge"}
-    if teacher != "builtin":
-        rest |= {"opening_smoothing": 0, "epochs": max(1, training["epochs"])}
+    rest = {key: value for key, value in taught_by(teacher, training).items() if key != "steps_per_edge"}
     return rest | {"least_steps": max(training["least_steps"], training["steps_per_edge"] * lessons)}
+
+
+def taught_by(teacher: str, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings for conversations of a teacher, named by its backend.
+
+    Only the built-in one leaves to chance how it says a step (`opening_smoothing`), and is free, so that some
+    conversations may stay unread (`epochs` of 0).
+    """
+    paid = {} if teacher == "builtin" else {"opening_smoothing": 0, "epochs": max(1, training["epochs"])}
+    return {**training, **paid}
 
 
 def rehearsal_for(training: Mapping[str, Any], base: str) -> float:
