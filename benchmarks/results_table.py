@@ -107,7 +107,7 @@ def main(files: list[str]) -> None:
     summaries = [json.loads(Path(file).read_text(encoding="utf-8")) for file in files]
     print(f"Q8_0, greedy:\n\n{conformance(headline(summaries), 'agent')}\n")
     for summary in summaries:
-        print(f"<details><summary>{summary['title']}: every model, at both temperatures</summary>\n")
+        print(f"<details><summary>{summary['title']}: every model and temperature</summary>\n")
         print(f"{conformance(runs(summary), 'model, temperature')}\n\n{checks(summary)}\n\n</details>\n")
     print(stages(summaries), end="\n\n")
     print(costs(summaries))

@@ -8,13 +8,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from subterra.code import code_digest, folder_digest
-from subterra.config import base_folder, check_config, shaping_training, taught_by
+from subterra.config import BASES, base_folder, check_config, shaping_training, taught_by
 from subterra.errors import one_line
 from subterra.flowchart import Flowchart
 from subterra.models.asking import shaping
 from subterra.plan import plan_agent, shard_name
 from subterra.pretraining.corpus import corpus_digest
 from subterra.prompts import prompts_digest
+from subterra.schedule import trained_at_once
 from subterra.sections import (
     CODE,
     answering,
@@ -51,11 +52,13 @@ with one_line():
     CUSTOMER = part_of(config, "customer", "customer")
     JUDGING = {name: part_of(config, name, "judge") for name in JUDGES}
 
-# Every evaluation: who answers, and at which temperature. Beside its quantizations f16 is their measure, once.
+# Every evaluation: who answers, and at which temperature. What the first quantization loses to f16, and the others to
+# both, is measured at the first one.
+MAIN = QUANTIZATIONS[:2][-1]
 RUNS = [
     (f"compiled-{quant}", temperature)
     for quant in QUANTIZATIONS
-    for temperature in (TEMPERATURES[:1] if quant == "f16" and QUANTIZATIONS[1:] else TEMPERATURES)
+    for temperature in (TEMPERATURES if quant == MAIN else TEMPERATURES[:1])
 ]
 RUNS += BASELINES.items()
 
@@ -78,3 +81,11 @@ def ordered(section):
 def flowchart(agent):
     """The checked procedure of an agent."""
     return Flowchart.read(f"results/{agent}/flowchart.json")
+
+
+@cache
+def cores_of_training():
+    """The cores of one training. Bases of our own share them; a larger one fills cores, memory or GPUs by itself."""
+    spread = config["training"]["nodes"] * config["training"]["processes"] > 1
+    at_once = 1 if spread or Path(BASE).parent != BASES else trained_at_once(AGENTS, workflow.dag_settings.targets)
+    return max(1, workflow.cores // at_once)

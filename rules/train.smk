@@ -26,9 +26,11 @@ rule train_model:
         "logs/{agent}/train.log",
     benchmark:
         "benchmarks/{agent}/train.tsv"
+    # What takes longest begins first.
+    priority: lambda wildcards: flowchart(wildcards.agent).lessons
     conda:
         "../envs/subterra.yaml"
-    threads: workflow.cores
+    threads: lambda wildcards: cores_of_training()
     params:
         system=lambda wildcards: flowchart(wildcards.agent).system,
         free=lambda wildcards: flowchart(wildcards.agent).free,
