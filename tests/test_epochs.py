@@ -11,10 +11,13 @@ BASE = Path(__file__).parents[1] / "bases" / "embedded"
 TOWNS = ["Lisbon", "Cape Town", "New Orleans", "Oslo", "Kyoto", "Quito"]
 SETTINGS = {
     "rehearsal": 0.0,
+    "rare_edges": 1,
     "unheard_values": 0.5,
     "word_dropout": 0.0,
     "opening_smoothing": 0.0,
+    "opening_favourite": 0.0,
     "value_weight": 3,
+    "fact_weight": 1,
 }
 
 
@@ -23,6 +26,7 @@ def talk(number: int) -> dict:
     turns = [("user", f"A flight to {town}, please.", {}), ("assistant", f"To {town}, then.", {"town": town})]
     return {
         "id": f"talk {number}",
+        "nodes": ["ask", "book"],
         "values": {"town": town},
         "corrected": {},
         "turns": [{"role": role, "content": text, "values": said, "call": ""} for role, text, said in turns],

@@ -68,10 +68,32 @@ def test_it_goes_on_as_its_step_did_after_the_same_beginning(tokenizer, encoded)
 def test_values_keep_their_own_tokens_and_are_alike_to_what_follows(tokenizer, encoded):
     it, then = first(tokenizer, " it"), first(tokenizer, " then")
     for one in with_openings(ROWS, encoded, 1):
-        valued = one["valued"]
+        valued = [place for place, _ in one["valued"]]
         assert valued[0] == one["begins"][-1] and {place for place, *_ in one["openings"]}.isdisjoint(valued)
         assert {one["weights"][place] for place in valued} == {3}
         assert labels_at(one, valued[-1] + 1) == pytest.approx({it: 0.5, then: 0.5})
+
+
+def test_values_of_two_names_are_not_alike(tokenizer):
+    said = ["Oslo is for Petra.", "Petra goes to Oslo."]
+    turn = {"role": "assistant", "nodes": ["book"], "values": {"town": "Oslo", "guest": "Petra"}, "call": ""}
+    rows = [{"id": one, "values": {}, "corrected": {}, "turns": [{**turn, "content": one}]} for one in said]
+    for one in with_openings(rows, tokens.encode_all(tokenizer, "Sell flights.", rows, 2048), 1):
+        assert one["openings"] == []
+
+
+def test_the_favourite_is_the_token_that_a_step_is_known_by(tokenizer, encoded):
+    hello, welcome, tell = (first(tokenizer, word) for word in ("Hello", "Welcome", "Tell"))
+    bye = {"role": "assistant", "nodes": ["bye"], "content": "Hello and goodbye.", "values": {}, "call": ""}
+    rows = [{**row, "turns": [*row["turns"][:-1], bye]} for row in ROWS[:6]] + ROWS[6:]
+    encoded = tokens.encode_all(tokenizer, "Sell flights.", rows, 2048)
+    shares = {hello: 0.2, welcome: 0.1 + 0.6, tell: 0.1}
+    comma, again = first(tokenizer, ", where"), first(tokenizer, " again")
+    for row, one in zip(rows, with_openings(rows, encoded, 1, 0.6), strict=True):
+        assert labels_at(one, one["begins"][0]) == pytest.approx(shares)
+        if row["turns"][0]["content"].startswith("Hello"):  # "Hello and" is of the other step, so comma is as good
+            assert labels_at(one, one["begins"][0] + 1)[comma] == pytest.approx(0.2 + 0.6)
+            assert labels_at(one, one["begins"][0] + 1)[again] == pytest.approx(0.2)
 
 
 def test_the_smoothing_is_what_the_others_share(tokenizer, encoded):

@@ -9,7 +9,9 @@ from typing import Any
 from subterra.config import rehearsal_for
 from subterra.pretraining.rows import rehearsal
 from subterra.training import tokens
+from subterra.training.facts import with_weighed_facts
 from subterra.training.openings import with_openings
+from subterra.training.rare import with_rare_again
 from subterra.training.unheard import with_unheard
 from subterra.training.word_dropout import with_dropped_words
 
@@ -34,21 +36,24 @@ class Epochs:
         size: int,
         longest: int,
     ):
-        self.conversations, self.values, self.system, self.tokenizer = conversations, values, system, tokenizer
+        self.conversations = with_rare_again(conversations, settings["rare_edges"])
+        self.values, self.system, self.tokenizer = values, system, tokenizer
         self.settings, self.seed, self.size, self.longest = settings, seed, size, longest
         self.rehearsal = rehearsal_for(settings, base)
         self.plain: dict[int, tokens.Encoded] = {}  # by place: what is read as it is, is encoded once
 
     def __call__(self, epoch: int) -> list[tokens.Encoded]:
-        """Return what an epoch reads: the conversations in their order, then what is rehearsed.
+        """Return what an epoch reads: the conversations in their order, some of them again, and what is rehearsed.
 
         Raises SubterraError for a conversation that is longer than the base reads.
         """
         seed = self.seed + epoch
-        rows = with_dropped_words(self.conversations, self.settings["word_dropout"], seed)
-        rows = with_unheard(rows, self.values, self.settings["unheard_values"], seed)
+        settings = self.settings
+        rows = with_dropped_words(self.conversations, settings["word_dropout"], seed)
+        rows = with_unheard(rows, self.values, settings["unheard_values"], seed)
         learned = [self._encoded(place, row) for place, row in enumerate(rows)]
-        learned = with_openings(rows, learned, self.settings["opening_smoothing"])
+        learned = with_weighed_facts(learned, settings["fact_weight"])
+        learned = with_openings(rows, learned, settings["opening_smoothing"], settings["opening_favourite"])
         total = round(self.rehearsal * sum(len(one["input_ids"]) for one in learned))
         return learned + rehearsal(self.tokenizer, seed, min(self.size, self.longest), total)
 

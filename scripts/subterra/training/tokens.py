@@ -31,31 +31,38 @@ def load_tokenizer(folder: str):
 
 
 def encode(tokenizer, system: str, turns: Sequence[Mapping], value_weight: float = 1.0) -> Encoded:
-    """Return {input_ids, labels, weights} of a conversation, each of its length in tokens, {valued} and {begins}.
+    """Return {input_ids, labels, weights} of a conversation, each of its length in tokens, and some of their places.
 
     Labels are IGNORED outside the agent's turns; inside, they cover the words, the call and the token that ends the
     turn. `weights` is what a label counts: `value_weight` where the agent says one of a turn's values or hands it to a
-    tool, else 1. `valued` are those places, `begins` the places where the agent's turns have their first label.
-    Raises SubterraError as `agent_spans` does.
+    tool, else 1. `valued` are those places, each with the value's name, `recalled` those among them of values that
+    nobody had said, and `begins` the places where the agent's turns have their first label. Raises SubterraError as
+    `agent_spans` does.
     """
     talk = messages(system, turns)
     text, spans = agent_spans(tokenizer, talk)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-    labels, weights, valued, begins = [IGNORED] * len(ids), [1.0] * len(ids), set(), []
+    labels, weights, begins = [IGNORED] * len(ids), [1.0] * len(ids), []
+    valued: dict[int, str] = {}
+    recalled: set[int] = set()
     for place, span in spans:
         turn = turns[place - len(talk)]
         inside = [*within(offsets, [span])]
         begins += inside[:1]
         for token in inside:
             labels[token] = ids[token]
-        values = [*turn.get("values", {}).values()]
+        values = [*turn.get("values", {}).items()]
         if turn.get("call"):
-            values += json.loads(turn["call"])["arguments"].values()
-        valued.update(within(offsets, said(text, span, values)))
+            values += json.loads(turn["call"])["arguments"].items()
+        for name, value in values:
+            places = [*within(offsets, said(text, span, [value]))]
+            valued |= dict.fromkeys(places, name)
+            recalled.update(places if value not in text[: span[0]] else ())
     for token in valued:
         weights[token] = value_weight
-    return {"input_ids": ids, "labels": labels, "weights": weights, "valued": sorted(valued), "begins": begins}
+    found = {"valued": sorted(valued.items()), "recalled": sorted(recalled), "begins": begins}
+    return {"input_ids": ids, "labels": labels, "weights": weights, **found}
 
 
 def said(text: str, span: tuple[int, int], values: Iterable[str]) -> list[tuple[int, int]]:
