@@ -55,7 +55,8 @@ def test_new_values_stand_wherever_the_old_ones_did():
 def test_they_are_no_values_of_the_variable_and_look_like_them():
     found = [row["turns"][-1]["values"]["old"] for row in with_unheard(ROWS, {"town": TOWNS}, 1.0, SEED)]
     assert not set(found) & set(TOWNS) and len(set(found)) > 50
-    assert all(re.fullmatch(r"[A-Z][a-z]+( [A-Z][a-z]+)?", value) for value in found)
+    assert all(re.fullmatch(r"[A-Z][a-z]+(( [a-z]{1,3})* [A-Z][a-z]+)?", value) for value in found)
+    assert 0 < sum(value.count(" ") > 1 for value in found) < 15, "a few have a small word more"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -110,3 +111,18 @@ def test_names_may_be_known_words_and_have_any_letters_in_a_row():
 
 def test_a_value_of_small_words_alone_stays():
     assert unheard(["at ten", "by six"], ["at ten"], random.Random(1)) == "by six"
+
+
+def test_a_name_of_two_words_in_one_stays_such_a_name():
+    rng, files = random.Random(SEED), ["PowerPoint deck", "OneNote page"]
+    made = [unheard(files, files, rng) for _ in range(60)]
+    strange = [value for value in made if value[0].isupper() and not re.match("PowerPoint|OneNote", value)]
+    assert len(strange) > 20 and all(re.match("[A-Z][a-z]+[A-Z][a-z]+ ", value) for value in strange)
+
+
+def test_a_long_number_is_made_anew_with_digits_in_a_row_and_its_noughts():
+    rng, numbers = random.Random(SEED), ["4003", "9120", "7700"]
+    made = [unheard(numbers, numbers, rng) for _ in range(200)]
+    assert all(re.fullmatch(r"[1-9]\d{3}", value) and value not in numbers for value in made)
+    assert sum(bool(re.search(r"([1-9])\1", value)) for value in made) > 80
+    assert any(value.endswith("00") for value in made) and any(not value.endswith("0") for value in made)

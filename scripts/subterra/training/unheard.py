@@ -14,6 +14,8 @@ from subterra.pretraining.words import FIRST_NAMES, known_word, pseudo_word
 from subterra.text import whole_words
 
 GRAFTED = 0.25  # share of values with a small word inside, that go on with another value after it
+JOINED = 0.12  # share of values of several words with a small word more inside
+JOINTS = ("and", "at", "by the", "for", "in the", "of", "of the", "on a", "the", "to the")
 RECOMBINED = 0.15  # share of values whose words all come from the variable's other values
 REPLACED = 0.6  # share of the words of the others that are known or invented ones, at least one of them
 ECHOED = 0.05  # share of values of several words in which one comes twice
@@ -21,6 +23,8 @@ INVENTED = 0.4  # share of small words among those that are no word at all
 CROSSED = 0.5  # share of invented words that are two known ones in one; the others are syllables
 NAMED, KNOWN = 0.35, 0.3  # shares of names that are somebody's first name, or a known word; the others are invented
 TRIES = 30  # to make a value that there is not
+LONG_NUMBER = r"\d{4,}"
+AGAIN = 0.3  # share of the digits of a number that are as the one before
 SELDOM = 1 / 3  # of the times: for variables that the agent never repeats
 SHORTEST = 4  # letters of a word that is replaced: articles and prepositions stay
 
@@ -31,15 +35,20 @@ def with_unheard(
     """Return conversation rows (records.CONVERSATION), about `share` of them with unheard values.
 
     `values` are all that each variable can have, held-out ones too: none of them is made again. Those with digits stay
-    as they are: numbers are spelled digit by digit and need no help. Of variables that the agent never repeats there is
-    nothing to copy, and the customer's words for them may be all that tells a branch: they are replaced more seldom.
+    as they are, save for long numbers, which are spelled digit by digit and get more of the same digit in a row. Of
+    variables that the agent never repeats there is nothing to copy, and the customer's words for them may be all that
+    tells a branch: they are replaced more seldom.
     A row's lot depends on its id and the seed alone, its values on the other rows too.
     """
     repeated = _repeated(rows)
     heard = {name: sorted({row["values"][name] for row in rows if name in row["values"]}) for name in values}
-    pools = {name: (pool, values[name]) for name, pool in heard.items() if not re.search(r"\d", "".join(pool))}
+    pools = {name: (pool, values[name]) for name, pool in heard.items() if _can_be_made(pool)}
     copied = {name: pool for name, pool in pools.items() if name in repeated}
     return [_renewed(row, pools, copied, f"{seed} {row['id']}", share) for row in rows]
+
+
+def _can_be_made(pool: Sequence[str]) -> bool:
+    return not re.search(r"\d", "".join(pool)) or all(re.fullmatch(LONG_NUMBER, value) for value in pool)
 
 
 def _repeated(rows: Sequence[Mapping]) -> set[str]:
@@ -86,7 +95,7 @@ def unheard(pool: Sequence[str], known: Collection[str], rng: random.Random) -> 
 
     >>> rng, towns = random.Random(2), ["Lisbon", "Cape Town", "New Orleans"]
     >>> [unheard(towns, towns, rng) for _ in range(3)]
-    ['Liwn', 'Cape Petra', 'New Read']
+    ['Liwn', 'Stow Roblax', 'Gita Enzo']
     """
     for _ in range(TRIES):
         value = _made(pool, rng)
@@ -96,10 +105,17 @@ def unheard(pool: Sequence[str], known: Collection[str], rng: random.Random) -> 
 
 
 def _made(pool: Sequence[str], rng: random.Random) -> str:
+    if pool[0].isdigit():
+        return _number(rng.choice(pool), rng)
     words = rng.choice(pool).split()
     inside = [place for place, word in enumerate(words[1:-1], 2) if len(word) < SHORTEST]
     if inside and rng.random() < GRAFTED:  # "the copy of the file" has one word twice, and what follows it is another
-        words = words[: rng.choice(inside)] + rng.choice(pool).split()
+        words = words[: rng.choice(inside)]
+        other = rng.choice(pool).split()
+        words += other[1:] if other[0] == words[-1] else other  # no "of the the"
+    if len(words) > 1 and rng.random() < JOINED:
+        place = rng.randint(1, len(words) - 1)
+        words[place:place] = rng.choice(JOINTS).split()
     long = [place for place, word in enumerate(words) if len(word) >= SHORTEST]
     if not long:
         return " ".join(words)
@@ -118,6 +134,14 @@ def _made(pool: Sequence[str], rng: random.Random) -> str:
     return " ".join(words)
 
 
+def _number(old: str, rng: random.Random) -> str:
+    """Return a number of as many digits, with as many noughts at its end."""
+    digits = [rng.choice("123456789")]
+    while len(digits) < len(old.rstrip("0")):
+        digits.append(digits[-1] if rng.random() < AGAIN else rng.choice("0123456789"))
+    return "".join(digits)[: len(old)].ljust(len(old), "0")
+
+
 def _alike(other: str, word: str) -> bool:
     return len(other) >= SHORTEST and other[0].isupper() == word[0].isupper()
 
@@ -128,6 +152,8 @@ def _crossed(word: str, other: str, rng: random.Random) -> str:
 
 
 def _strange(word: str, rng: random.Random) -> str:
+    if re.match("[A-Z][a-z]+[A-Z]", word):  # "PowerPoint"
+        return known_word(rng).capitalize() + known_word(rng).capitalize()
     if word[0].isupper():
         kind = rng.random()
         if kind < NAMED:
