@@ -813,6 +813,14 @@ def test_a_base_that_was_pretrained_here_rehearses_and_another_does_not(run, who
     assert facts["steps"] > whole[1]["steps"]
 
 
+def test_what_is_read_again_is_learned_and_not_rehearsed(run, whole):
+    few = [row | {"nodes": ["a", "c" if number < 10 else "b"]} for number, row in enumerate(rows(60, "train"))]
+    records.write_table(few, records.CONVERSATION, run.folder / "train.parquet")
+    facts = run(settings={"rare_edges": 4})
+    assert facts["tokens"] > whole[1]["tokens"] and facts["rehearsed_tokens"] == 0
+    assert facts["conversations"] == whole[1]["conversations"]
+
+
 def test_a_base_with_weights_starts_from_them(whole):
     folder = whole[0].folder / "out" / "model"
     model, _ = modeling.load_base(str(folder))

@@ -152,7 +152,7 @@ def ready(task: Task) -> Ready:
     size = settings["tokens_per_step"] // several
     read = Epochs(conversations, task.free, task.system, tokenizer, task.base, settings, task.seed, size, longest)
     rows = tokens.PackedRows(read, size, settings["epochs"], task.seed, settings["least_steps"] * several, several)
-    learned, rehearsed = rows.epochs[0][: len(conversations)], rows.epochs[0][len(conversations) :]
+    learned, rehearsed = rows.epochs[0][: len(read.conversations)], rows.epochs[0][len(read.conversations) :]
     measured = tokens.encode_all(tokenizer, task.system, measured, longest)
     held_out = tokens.PackedRows(lambda _: measured, size, 1, task.seed)
     shape = [folder_digest(task.base), (Path(folder) / "config.json").read_text(), code_digest(__name__)]
@@ -161,7 +161,8 @@ def ready(task: Task) -> Ready:
     arguments = arguments_of(settings, spread, len(rows), task.seed, run)
     with arguments.main_process_first(local=False):
         reached = last_whole(run)
-    trainer = trainer_of(_model(task.weights, spread, settings), arguments, rows, held_out, settings)
+    label = f"{Path(task.out).parent.name}, training"
+    trainer = trainer_of(_model(task.weights, spread, settings), arguments, rows, held_out, settings, label)
     facts = {
         "base": task.base,
         "template": "; ".join(fitted) or "as it is",
@@ -170,7 +171,7 @@ def ready(task: Task) -> Ready:
         "optimizer": settings["optimizer"],
         "sharding": spread.sharding,
         "processes": spread.processes,
-        "conversations": len(learned),
+        "conversations": len(conversations),
         "tokens": sum(len(one["input_ids"]) for one in learned),
         "rehearsed_tokens": sum(len(one["input_ids"]) for one in rehearsed),
         "agent_tokens": sum(label != tokens.IGNORED for one in learned for label in one["labels"]),

@@ -130,15 +130,18 @@ def make_trainer(
     return trainer_of(model, arguments, rows, held_out, settings)
 
 
-def trainer_of(model, arguments: TrainingArguments, rows, held_out, settings: Mapping[str, Any]) -> "RowTrainer":
-    """Return a Trainer over two data sets of rows, with the optimizer that the settings name."""
+def trainer_of(
+    model, arguments: TrainingArguments, rows, held_out, settings: Mapping[str, Any], label: str = "training"
+) -> "RowTrainer":
+    """Return a Trainer over two data sets of rows, with the optimizer that the settings name; `label` is its name in
+    what is told on the way."""
     trainer = RowTrainer(
         model=model,
         args=arguments,
         train_dataset=rows,
         eval_dataset=held_out,
         data_collator=tokens.collate,
-        callbacks=[Told()],
+        callbacks=[Told(label)],
     )
     trainer.settings = settings
     on_cpu = arguments.device.type == "cpu"
@@ -190,12 +193,15 @@ class RowTrainer(Trainer):
 class Told(TrainerCallback):
     """Tells the step, the losses and the time left: at every held-out measurement, and once a minute."""
 
+    def __init__(self, label: str):
+        self.label = label
+
     def on_train_begin(self, args, state, control, **_):
         self.began = self.told = time.monotonic()
         self.first, self.loss = state.global_step, None
         if self.first and state.is_world_process_zero:
             print(
-                f"training goes on from step {self.first:,} of {state.max_steps:,}",
+                f"{self.label} goes on from step {self.first:,} of {state.max_steps:,}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -213,7 +219,7 @@ class Told(TrainerCallback):
     def _tell(self, state, held_out: float | None) -> None:
         seconds = time.monotonic() - self.began
         done = state.global_step - self.first
-        text = progress.line("training, step", done, state.max_steps - self.first, seconds)
+        text = progress.line(f"{self.label}, step", done, state.max_steps - self.first, seconds)
         text += f", loss {self.loss:.3f}" if self.loss is not None else ""
         text += f", held out {held_out:.4f}" if held_out is not None else ""
         print(text, file=sys.stderr, flush=True)
