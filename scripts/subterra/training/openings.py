@@ -14,8 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from subterra.training.tokens import IGNORED, Encoded
 
-Seen = Mapping[int, Counter]  # what followed a beginning, and how often
-
 
 def with_openings(
     rows: Sequence[Mapping], encoded: list[Encoded], smoothing: float, favourite: float = 0
@@ -44,8 +42,10 @@ def with_openings(
 
 
 def _turns(row: Mapping, encoded: Encoded) -> Iterator[tuple[int, int, int]]:
-    """Yield (a number for the turn's step and what it says before, one for the latter alone, place) of each token that
-    is of no value."""
+    """Yield (number of the turn's step and what it says before, number of the latter alone, place) of each token.
+
+    Those of values are left out.
+    """
     said = [turn for turn in row["turns"] if turn["role"] == "assistant"]
     ids, labels, valued = encoded["input_ids"], encoded["labels"], dict(encoded["valued"])
     for turn, place in zip(said, encoded["begins"], strict=True):

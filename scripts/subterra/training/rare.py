@@ -17,7 +17,8 @@ def with_rare_again(rows: Sequence[Mapping], most: int) -> list[Mapping]:
     edges = [_edges(row["nodes"]) for row in rows]
     taken = Counter(edge for found in edges for edge in found)
     rarest = [min(map(taken.__getitem__, found), default=len(rows)) for found in edges]
-    times = [min(most, round(median(rarest) / count)) for count in rarest]
+    usual = median(rarest) if rarest else 0
+    times = [min(most, round(usual / count)) for count in rarest]
     again = ((row, turn) for row, often in zip(rows, times, strict=True) for turn in range(1, often))
     return [*rows, *({**row, "id": f"{row['id']} again {turn}"} for row, turn in again)]
 

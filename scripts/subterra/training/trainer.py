@@ -133,8 +133,10 @@ def make_trainer(
 def trainer_of(
     model, arguments: TrainingArguments, rows, held_out, settings: Mapping[str, Any], label: str = "training"
 ) -> "RowTrainer":
-    """Return a Trainer over two data sets of rows, with the optimizer that the settings name; `label` is its name in
-    what is told on the way."""
+    """Return a Trainer over two data sets of rows, with the optimizer that the settings name.
+
+    `label` is what the run is called in what is told on the way.
+    """
     trainer = RowTrainer(
         model=model,
         args=arguments,
