@@ -10,6 +10,7 @@ import random
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from subterra.dialogue import messages
@@ -73,9 +74,9 @@ def said(text: str, span: tuple[int, int], values: Iterable[str]) -> list[tuple[
 
 def within(offsets: Sequence[tuple[int, int]], spans: Iterable[tuple[int, int]]) -> Iterator[int]:
     """Yield the tokens that end inside a span; they may begin with the space before it."""
-    ends = [end for _, end in offsets]
+    end_of = itemgetter(1)
     for begin, end in spans:
-        yield from range(bisect_right(ends, begin), bisect_right(ends, end))
+        yield from range(bisect_right(offsets, begin, key=end_of), bisect_right(offsets, end, key=end_of))
 
 
 def encode_all(
