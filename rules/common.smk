@@ -8,14 +8,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from subterra.code import code_digest, folder_digest
-from subterra.config import BASES, base_folder, check_config, shaping_training, taught_by
+from subterra.config import BASES, base_folder, check_config, cores_filled, shaping_training, taught_by
 from subterra.errors import one_line
 from subterra.flowchart import Flowchart
 from subterra.models.asking import shaping
 from subterra.plan import plan_agent, shard_name
 from subterra.pretraining.corpus import corpus_digest
 from subterra.prompts import prompts_digest
-from subterra.schedule import trained_at_once
 from subterra.sections import (
     CODE,
     answering,
@@ -83,9 +82,6 @@ def flowchart(agent):
     return Flowchart.read(f"results/{agent}/flowchart.json")
 
 
-@cache
 def cores_of_training():
-    """The cores of one training. Bases of our own share them; a larger one fills cores, memory or GPUs by itself."""
-    spread = config["training"]["nodes"] * config["training"]["processes"] > 1
-    at_once = 1 if spread or Path(BASE).parent != BASES else trained_at_once(AGENTS, workflow.dag_settings.targets)
-    return max(1, workflow.cores // at_once)
+    """The cores of one training. A base of ours fills few; a larger one fills cores, memory or GPUs by itself."""
+    return cores_filled(config["training"]) if Path(BASE).parent == BASES else workflow.cores

@@ -236,6 +236,8 @@ def configured(**training) -> dict:
 @pytest.mark.parametrize(
     ("training", "says"),
     [
+        ({"processes": 2}, "training.replicas: 2: are of one process without sharding"),
+        ({"sharding": "zero2", "optimizer": "adamw"}, "training.replicas: 2: are of one process without sharding"),
         ({"processes": 2}, "training.rows_per_step: 1: no multiple of 2, which is nodes x processes"),
         ({"nodes": 2, "processes": 4, "rows_per_step": 12}, "rows_per_step: 12: no multiple of 8"),
         ({"sharding": "zero3"}, "training.optimizer: muon needs whole matrices, and sharding: zero3 cuts them up"),
@@ -248,9 +250,9 @@ def test_settings_that_do_not_go_together_are_told_in_a_line(training, says):
 
 
 def test_how_a_model_is_trained_makes_nothing_stale_and_what_shapes_it_does():
-    same = {"nodes": 2, "processes": 4, "rows_per_step": 8, "sharding": "zero3", "optimizer": "adamw"}
+    same = {"replicas": 1, "nodes": 2, "processes": 4, "rows_per_step": 8, "sharding": "zero3", "optimizer": "adamw"}
     spread = configured(**same, gradient_checkpointing=True)["training"]
-    alone = configured(rows_per_step=8, optimizer="adamw")["training"]
+    alone = configured(replicas=1, rows_per_step=8, optimizer="adamw")["training"]
     assert shaping_training(spread) == shaping_training(alone)
-    for change in ({"method": "lora"}, {"rows_per_step": 16}, {"precision": "fp32"}, {"learning_rate": 0.5}):
-        assert shaping_training(alone | change) != shaping_training(alone)
+    for key, other in (("method", "lora"), ("rows_per_step", 16), ("replicas", 3), ("precision", "fp32")):
+        assert shaping_training(alone | {key: other}) != shaping_training(alone)

@@ -33,6 +33,7 @@ SETTINGS = {
     "method": "full",
     "lora": {"rank": 4, "alpha": 8, "dropout": 0},
     "rows_per_step": 1,
+    "replicas": 1,
     "nodes": 1,
     "processes": 1,
     "sharding": "none",

@@ -12,6 +12,7 @@ from subterra.errors import SpecError, nearest, printable
 SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schema.yaml"
 BASES = Path("bases")
 HOW_TRAINED = ("nodes", "processes", "sharding", "gradient_checkpointing")
+LANE_TOKENS = 1024  # of a step of a small model: fewer are not worth a core
 LONGEST = 200  # letters of a base's name
 LARGEST = 10**15  # of all numbers in a config
 
@@ -35,6 +36,11 @@ def _check_training(training: Mapping[str, Any], at: str) -> None:
             f"{at}.optimizer: muon needs whole matrices, and sharding: {training['sharding']} cuts them up: "
             "take adamw, or sharding: none"
         )
+    if training["replicas"] > 1 and (processes > 1 or training["sharding"] != "none"):
+        lines.append(
+            f"{at}.replicas: {training['replicas']}: are of one process without sharding, and several processes learn "
+            "as one: give replicas: 1"
+        )
     if not any(training[key] for key in ("epochs", "least_steps", "steps_per_edge")):
         lines.append(
             f"{at}.epochs: 0: nothing is read where least_steps and steps_per_edge are 0 too: give one of them"
@@ -46,6 +52,15 @@ def _check_training(training: Mapping[str, Any], at: str) -> None:
 def shaping_training(training: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that shape the model; the others say how it is trained, and make nothing stale."""
     return {key: value for key, value in sorted(training.items()) if key not in HOW_TRAINED}
+
+
+def cores_filled(training: Mapping[str, Any]) -> int:
+    """Return how many cores of a machine fine-tuning a small model can fill.
+
+    >>> cores_filled({"replicas": 2, "processes": 1, "tokens_per_step": 2048})
+    4
+    """
+    return training["replicas"] * training["processes"] * max(1, training["tokens_per_step"] // LANE_TOKENS)
 
 
 def training_for(training: Mapping[str, Any], lessons: int, teacher: str = "builtin") -> dict[str, Any]:

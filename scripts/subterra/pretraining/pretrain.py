@@ -17,9 +17,10 @@ from subterra.pretraining.corpus import corpus_digest, stream
 from subterra.pretraining.rows import CorpusRows
 from subterra.text import digest, pretty, write_whole
 from subterra.training import base
+from subterra.training.curve import losses
 from subterra.training.model import EMBEDDING_STD, load_base, save_model
 from subterra.training.train import prepare
-from subterra.training.trainer import last_whole, losses, make_trainer, run_facts
+from subterra.training.trainer import last_whole, make_trainer, run_facts
 
 TOKENIZER_SAMPLES = 20_000
 

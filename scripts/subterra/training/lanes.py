@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
+from subterra.config import LANE_TOKENS
 from subterra.training.loss import weighted_loss
-
-LANE_TOKENS = 1024  # of a step, at the least: shorter lanes waste more than they win
 
 
 def lanes_for(tokens: int, size_step: int = 1) -> "Lanes | None":

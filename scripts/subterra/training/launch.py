@@ -91,7 +91,7 @@ def _run(arguments: list[str], variables: Mapping[str, str]) -> int:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=_die_with_parent,
+        preexec_fn=die_with_parent,
     )
     try:
         for line in process.stdout:
@@ -101,7 +101,7 @@ def _run(arguments: list[str], variables: Mapping[str, str]) -> int:
         process.kill()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Be killed when the process that started this one is: only Linux can."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl:
@@ -110,7 +110,7 @@ def _die_with_parent() -> None:
 
 def main(job: str) -> None:
     """Be one of the processes. A mistake of the user's is written beside the job, for `launch` to tell."""
-    _die_with_parent()
+    die_with_parent()
     from subterra.training.train import Task, work
 
     task = Task(**json.loads(Path(job).read_text(encoding="utf-8")))

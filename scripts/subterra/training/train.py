@@ -8,12 +8,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig
+from torch.utils.data import Subset
+from transformers import AutoConfig, IntervalStrategy
 
 from subterra import records
 from subterra.code import code_digest, folder_digest
@@ -21,19 +23,20 @@ from subterra.dialogue import messages
 from subterra.errors import SubterraError
 from subterra.text import canonical, digest, pretty, write_whole
 from subterra.training import tokens
+from subterra.training.curve import draw_curve, losses
 from subterra.training.epochs import Epochs
 from subterra.training.launch import launch
 from subterra.training.lora import LORA_WARNING, with_lora
 from subterra.training.memory import keep_freed_memory
 from subterra.training.model import base_files, has_weights, interpolate_head, load_model, merged, save_model
+from subterra.training.replicas import Averaged, followers
 from subterra.training.template import fit_template
 from subterra.training.trainer import (
     RowTrainer,
     Spread,
+    Told,
     arguments_of,
-    draw_curve,
     last_whole,
-    losses,
     parameters,
     run_facts,
     trainer_of,
@@ -129,9 +132,15 @@ class Ready:
 def work(task: Task) -> None:
     """Train, as one process or as one of several, and write what came out of it."""
     began = time.monotonic()
-    this = ready(task)
-    trainer = this.trainer
-    trainer.train(resume_from_checkpoint=this.reached)
+    others = Spread.of(task.settings).replicas - 1
+    with followers(asdict(task), others, max(1, task.threads // (1 + others))) as found:
+        this = ready(task)
+        trainer = this.trainer
+        for follower in found:
+            follower.begin(this.reached)
+        if found:
+            trainer.add_callback(Averaged(found))
+        trainer.train(resume_from_checkpoint=this.reached)
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
     if trainer.is_world_process_zero():
         _write(task, trainer, state, this.tokenizer, this.facts | run_facts(trainer, began, this.rows.seen))
@@ -140,29 +149,41 @@ def work(task: Task) -> None:
     trainer.accelerator.end_training()
 
 
-def ready(task: Task) -> Ready:
+def follow(task: Task, replica: int, first: Connection) -> None:
+    """Train as another replica than the first one, which measures, keeps and writes for all."""
+    this = ready(task, replica)
+    trainer = this.trainer
+    trainer.args.eval_strategy = trainer.args.save_strategy = IntervalStrategy.NO
+    trainer.args.load_best_model_at_end = False
+    trainer.remove_callback(Told)
+    trainer.add_callback(Averaged(first=first))
+    trainer.train(resume_from_checkpoint=first.recv())
+
+
+def ready(task: Task, replica: int = 0) -> Ready:
     """Read the conversations and the model, and make the Trainer."""
     settings, spread = task.settings, Spread.of(task.settings)
-    prepare(max(1, task.threads // settings["processes"]), task.seed)
+    prepare(max(1, task.threads // (settings["processes"] * spread.replicas)), task.seed)
     folder = base_files(task.base)
     tokenizer = tokens.load_tokenizer(folder)
     longest = AutoConfig.from_pretrained(folder).max_position_embeddings
     fitted, conversations, measured = _read(task, tokenizer)
-    several = spread.rows_per_step
-    size = settings["tokens_per_step"] // several
+    size = settings["tokens_per_step"] // spread.rows_per_step
     read = Epochs(conversations, task.free, task.system, tokenizer, task.base, settings, task.seed, size, longest)
-    rows = tokens.PackedRows(read, size, settings["epochs"], task.seed, settings["least_steps"] * several, several)
+    least, several = settings["least_steps"] * spread.rows_per_step, spread.rows_per_step * spread.replicas
+    rows = tokens.PackedRows(read, size, settings["epochs"], task.seed, least, several)
+    own = Subset(rows, range(replica, len(rows), spread.replicas))
     learned, rehearsed = rows.epochs[0][: len(read.conversations)], rows.epochs[0][len(read.conversations) :]
     measured = tokens.encode_all(tokenizer, task.system, measured, longest)
     held_out = tokens.PackedRows(lambda _: measured, size, 1, task.seed)
     shape = [folder_digest(task.base), (Path(folder) / "config.json").read_text(), code_digest(__name__)]
     followed = [task.free, canonical(settings), task.seed]  # all that other epochs follow from, beside the first
     run = Path(task.checkpoints) / digest([rows.epochs[0], measured, task.base, *followed, *shape])
-    arguments = arguments_of(settings, spread, len(rows), task.seed, run)
+    arguments = arguments_of(settings, spread, len(own), task.seed, run)
     with arguments.main_process_first(local=False):
-        reached = last_whole(run)
+        reached = None if replica else last_whole(run)
     label = f"{Path(task.out).parent.name}, training"
-    trainer = trainer_of(_model(task.weights, spread, settings), arguments, rows, held_out, settings, label)
+    trainer = trainer_of(_model(task.weights, spread, settings), arguments, own, held_out, settings, label)
     facts = {
         "base": task.base,
         "template": "; ".join(fitted) or "as it is",
@@ -171,6 +192,7 @@ def ready(task: Task) -> Ready:
         "optimizer": settings["optimizer"],
         "sharding": spread.sharding,
         "processes": spread.processes,
+        "replicas": spread.replicas,
         "conversations": len(conversations),
         "tokens": sum(len(one["input_ids"]) for one in learned),
         "rehearsed_tokens": sum(len(one["input_ids"]) for one in rehearsed),

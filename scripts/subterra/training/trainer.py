@@ -18,8 +18,7 @@ import torch
 import transformers
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from subterra import progress, records
-from subterra.text import write_whole
+from subterra import progress
 from subterra.training import tokens
 from subterra.training.halves import SIZE_STEP, cpu_has_bf16, write_halves
 from subterra.training.lanes import Lanes, lanes_for
@@ -36,6 +35,7 @@ class Spread:
 
     processes: int = 1
     rows_per_step: int = 1
+    replicas: int = 1
     sharding: str = "none"
     gradient_checkpointing: bool = False
     precision: str = "auto"
@@ -44,7 +44,8 @@ class Spread:
     def of(cls, settings: Mapping[str, Any]) -> "Spread":
         """Return the spread that the config's section `training` asks for."""
         same = {key: settings[key] for key in ("rows_per_step", "sharding", "gradient_checkpointing", "precision")}
-        return cls(processes=settings["nodes"] * settings["processes"], **same)
+        replicas = 1 if torch.cuda.is_available() else settings["replicas"]
+        return cls(processes=settings["nodes"] * settings["processes"], replicas=replicas, **same)
 
     @property
     def bf16(self) -> bool:
@@ -230,8 +231,8 @@ class Told(TrainerCallback):
 def run_facts(trainer: Trainer, began: float, tokens_read: int) -> dict:
     """Return what is told of a finished run: parameters, precision, steps, the best one, its loss, speed and memory.
 
-    `tokens_read` are those of all steps. Tokens a second are those of this process's own steps, held-out measurements
-    among the time; memory is the peak of this process, on its GPU where it has one.
+    `tokens_read` are those of all steps. Tokens a second are those of the steps since it began or went on, held-out
+    measurements among the time; memory is the peak of this process, on its GPU where it has one.
     """
     told = next(one for one in trainer.callback_handler.callbacks if isinstance(one, Told))
     here = tokens_read * told.steps / max(1, trainer.state.max_steps)
@@ -271,37 +272,3 @@ def last_whole(run: Path) -> str | None:
         except (OSError, ValueError):
             shutil.rmtree(folder)
     return str(max(whole, key=lambda folder: int(folder.name.split("-")[1]))) if whole else None
-
-
-def losses(log: list[dict]) -> list[dict]:
-    """Return the loss rows of a Trainer's log, one a step."""
-    found: dict[int, dict] = {}
-    for entry in log:
-        row = found.setdefault(entry["step"], dict.fromkeys(records.LOSS.names) | {"step": entry["step"]})
-        for name, key in (
-            ("train_loss", "loss"),
-            ("valid_loss", "eval_loss"),
-            ("learning_rate", "learning_rate"),
-        ):
-            row[name] = entry.get(key, row[name])
-    return [found[step] for step in sorted(found)]
-
-
-def draw_curve(history: list[dict], out: str | Path) -> None:
-    """Draw the losses over the steps as SVG."""
-    import io
-
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
-    for name, label in (("train_loss", "training"), ("valid_loss", "held out")):
-        points = [(row["step"], row[name]) for row in history if row[name] is not None]
-        axes.plot(*zip(*points, strict=True), marker="o" if name == "valid_loss" else None, label=label)
-    axes.set(xlabel="step", ylabel="loss on the agent's turns", yscale="log")
-    axes.legend(frameon=False)
-    picture = io.BytesIO()
-    with rc_context({"svg.hashsalt": "subterra"}):
-        figure.savefig(picture, format="svg", metadata={"Date": None})
-    write_whole(out, picture.getvalue())
