@@ -115,7 +115,7 @@ def main() -> None:
     settings = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))["training"]
     settings |= {"optimizer": "adamw", "evaluations": 1, "epochs": 0, "least_steps": SKIPPED + asked.steps}
     settings |= dict.fromkeys(("rehearsal", "unheard_values", "word_dropout", "opening_smoothing"), 0)
-    settings |= {"replicas": 1, "processes": asked.processes, "rows_per_step": asked.processes}
+    settings |= {"processes": asked.processes, "rows_per_step": asked.processes}
     settings |= {"tokens_per_step": asked.row * asked.processes, "gradient_checkpointing": asked.checkpointing}
     heads = ["sharding", "parameters", "tokens a second", "GiB a process", "share of the peak"]
     print(f"| {' | '.join(heads)} |\n" + "| --- " * len(heads) + "|", flush=True)

@@ -84,4 +84,4 @@ def flowchart(agent):
 
 def cores_of_training():
     """The cores of one training. A base of ours fills few; a larger one fills cores, memory or GPUs by itself."""
-    return cores_filled(config["training"]) if Path(BASE).parent == BASES else workflow.cores
+    return cores_filled(config["training"], BASE) if Path(BASE).parent == BASES else workflow.cores

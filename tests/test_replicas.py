@@ -20,13 +20,14 @@ from subterra.training.replicas import Averaged, Follower
 from test_spread import KILLED, TOO_LONG, arguments, assert_saved_is_trained, losses, weights
 from test_training import write_base
 
-TWO = {"replicas": 2, "rows_per_step": 1, "tokens_per_step": 256, "optimizer": "muon"}
+TWO = {"replicas": 2, "rehearsal": 0, "rows_per_step": 1, "tokens_per_step": 256, "optimizer": "muon"}
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A base with weights, so that all replicas begin with the same ones."""
+    """A base that passes for one of our own."""
     folder = write_base(tmp_path_factory.mktemp("base"))
+    (folder / "pretraining.json").write_text("{}")
     torch.manual_seed(0)
     training.load_model(str(folder)).save_pretrained(folder)
     return folder
@@ -52,6 +53,12 @@ def test_what_is_saved_is_what_was_measured_and_all_steps_are_shared(whole, tmp_
     one, two = facts(tmp_path), facts(tmp_path / "two")
     assert (one["replicas"], two["replicas"]) == (1, 2)
     assert two["steps"] == -(-one["steps"] // 2) and two["epochs"] >= one["epochs"] >= 1
+
+
+def test_a_base_that_was_not_pretrained_here_is_trained_alone(tmp_path):
+    base = write_base(tmp_path / "base")
+    training.train_model(**arguments(tmp_path, base, **TWO, epochs=1, evaluations=1))
+    assert facts(tmp_path)["replicas"] == 1
 
 
 def test_in_the_end_the_model_is_the_average_of_what_each_has_learned_from_rows_of_its_own(tmp_path, base):

@@ -391,7 +391,7 @@ def test_what_is_advised_is_a_valid_config_that_fits(optimizer):
     shown = outlook(QWEN_8B, rows_per_step=8, tokens_per_step=32768, optimizer=optimizer)
     first, config = shown.text().rsplit("\n", 1)
     advised = yaml.safe_load(config)["training"]
-    check_config(CONFIG | {"training": shown.settings | advised})
+    check_config(CONFIG | {"base": "Qwen/Qwen3-8B", "training": shown.settings | advised})
     gpu = next(gpu for gpu in shown.gpus if f" x {gpu.name}, " in first.rsplit("\n", 1)[1])
     chosen = Outlook(shown.base, shown.shape, shown.settings | advised, shown.works, shown.gpus)
     sharding, lean = advised["sharding"], advised["gradient_checkpointing"]

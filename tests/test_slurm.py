@@ -167,7 +167,7 @@ def test_training_goes_on_after_preemption_after_scancel_and_after_control_c(tre
 
 
 def test_training_over_two_nodes_runs_on_both(tree, cluster):
-    tree.configure("training", nodes=2, replicas=1, rows_per_step=2, least_steps=20, steps_per_edge=0)
+    tree.configure("training", nodes=2, rows_per_step=2, least_steps=20, steps_per_edge=0)
     tree.edit(PROFILE, "    nodes: 1\n", "    nodes: 2\n")
     before = cluster.last()
     build = tree.build("results/tiny/model", "--retries", "0")

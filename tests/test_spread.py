@@ -236,11 +236,14 @@ def configured(**training) -> dict:
 @pytest.mark.parametrize(
     ("training", "says"),
     [
-        ({"processes": 2}, "training.replicas: 2: are of one process without sharding"),
-        ({"sharding": "zero2", "optimizer": "adamw"}, "training.replicas: 2: are of one process without sharding"),
-        ({"processes": 2}, "training.rows_per_step: 1: no multiple of 2, which is nodes x processes"),
-        ({"nodes": 2, "processes": 4, "rows_per_step": 12}, "rows_per_step: 12: no multiple of 8"),
-        ({"sharding": "zero3"}, "training.optimizer: muon needs whole matrices, and sharding: zero3 cuts them up"),
+        ({"processes": 2, "replicas": 1}, "training.rows_per_step: 1: no multiple of 2, which is nodes x processes"),
+        ({"nodes": 2, "processes": 4, "rows_per_step": 12, "replicas": 1}, "rows_per_step: 12: no multiple of 8"),
+        (
+            {"sharding": "zero3", "replicas": 1},
+            "training.optimizer: muon needs whole matrices, and sharding: zero3 cut",
+        ),
+        ({"processes": 2, "rows_per_step": 2}, "training.replicas: 2: several are trained by a process each"),
+        ({"sharding": "zero2", "optimizer": "adamw"}, "training.replicas: 2: several are trained by a process each"),
     ],
 )
 def test_settings_that_do_not_go_together_are_told_in_a_line(training, says):

@@ -20,10 +20,10 @@ LARGEST = 10**15  # of all numbers in a config
 def check_config(config: Mapping[str, Any], file: str = "config") -> None:
     """Raise SpecError with a line for every key or value that the schema does not allow."""
     _check(_schema(), dict(config), file)
-    _check_training(config["training"], f"{file}: training")
+    _check_training(config["training"], BASES / config["base"], f"{file}: training")
 
 
-def _check_training(training: Mapping[str, Any], at: str) -> None:
+def _check_training(training: Mapping[str, Any], base: Path, at: str) -> None:
     """Raise SpecError where settings that are good by themselves do not go together."""
     processes, lines = training["nodes"] * training["processes"], []
     if training["rows_per_step"] % processes:
@@ -36,10 +36,10 @@ def _check_training(training: Mapping[str, Any], at: str) -> None:
             f"{at}.optimizer: muon needs whole matrices, and sharding: {training['sharding']} cuts them up: "
             "take adamw, or sharding: none"
         )
-    if training["replicas"] > 1 and (processes > 1 or training["sharding"] != "none"):
+    if replicas_for(training, base) > 1 and (processes > 1 or training["sharding"] != "none"):
         lines.append(
-            f"{at}.replicas: {training['replicas']}: are of one process without sharding, and several processes learn "
-            "as one: give replicas: 1"
+            f"{at}.replicas: {training['replicas']}: several are trained by a process each, and not by processes that "
+            "share a model or a step: give replicas: 1"
         )
     if not any(training[key] for key in ("epochs", "least_steps", "steps_per_edge")):
         lines.append(
@@ -54,13 +54,13 @@ def shaping_training(training: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in sorted(training.items()) if key not in HOW_TRAINED}
 
 
-def cores_filled(training: Mapping[str, Any]) -> int:
-    """Return how many cores of a machine fine-tuning a small model can fill.
+def cores_filled(training: Mapping[str, Any], base: str | Path) -> int:
+    """Return how many cores of a machine fine-tuning a small base can fill.
 
-    >>> cores_filled({"replicas": 2, "processes": 1, "tokens_per_step": 2048})
+    >>> cores_filled({"replicas": 2, "processes": 1, "tokens_per_step": 2048}, "bases/embedded")
     4
     """
-    return training["replicas"] * training["processes"] * max(1, training["tokens_per_step"] // LANE_TOKENS)
+    return replicas_for(training, base) * training["processes"] * max(1, training["tokens_per_step"] // LANE_TOKENS)
 
 
 def training_for(training: Mapping[str, Any], lessons: int, teacher: str = "builtin") -> dict[str, Any]:
@@ -87,9 +87,18 @@ def taught_by(teacher: str, training: Mapping[str, Any]) -> dict[str, Any]:
     return {**training, **paid}
 
 
-def rehearsal_for(training: Mapping[str, Any], base: str) -> float:
+def rehearsal_for(training: Mapping[str, Any], base: str | Path) -> float:
     """Return what is rehearsed beside a conversation's tokens, as a share of them; 0 of a base not pretrained here."""
-    return training["rehearsal"] if (Path(base) / "pretraining.json").is_file() else 0.0
+    return training["rehearsal"] if _pretrained_here(base) else 0.0
+
+
+def replicas_for(training: Mapping[str, Any], base: str | Path) -> int:
+    """Return how many replicas of a base are trained; 1 of a base not pretrained here, which may be large."""
+    return training["replicas"] if _pretrained_here(base) else 1
+
+
+def _pretrained_here(base: str | Path) -> bool:
+    return (Path(base) / "pretraining.json").is_file()
 
 
 def check_section(name: str, data: Any, file: str) -> None:

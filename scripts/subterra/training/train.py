@@ -132,7 +132,7 @@ class Ready:
 def work(task: Task) -> None:
     """Train, as one process or as one of several, and write what came out of it."""
     began = time.monotonic()
-    others = Spread.of(task.settings).replicas - 1
+    others = Spread.of(task.settings, task.base).replicas - 1
     with followers(asdict(task), others, max(1, task.threads // (1 + others))) as found:
         this = ready(task)
         trainer = this.trainer
@@ -162,7 +162,7 @@ def follow(task: Task, replica: int, first: Connection) -> None:
 
 def ready(task: Task, replica: int = 0) -> Ready:
     """Read the conversations and the model, and make the Trainer."""
-    settings, spread = task.settings, Spread.of(task.settings)
+    settings, spread = task.settings, Spread.of(task.settings, task.base)
     prepare(max(1, task.threads // (settings["processes"] * spread.replicas)), task.seed)
     folder = base_files(task.base)
     tokenizer = tokens.load_tokenizer(folder)

@@ -19,6 +19,7 @@ import transformers
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from subterra import progress
+from subterra.config import replicas_for
 from subterra.training import tokens
 from subterra.training.halves import SIZE_STEP, cpu_has_bf16, write_halves
 from subterra.training.lanes import Lanes, lanes_for
@@ -41,10 +42,10 @@ class Spread:
     precision: str = "auto"
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "Spread":
-        """Return the spread that the config's section `training` asks for."""
+    def of(cls, settings: Mapping[str, Any], base: str) -> "Spread":
+        """Return the spread that the config's section `training` asks for, of a base; a GPU trains one replica."""
         same = {key: settings[key] for key in ("rows_per_step", "sharding", "gradient_checkpointing", "precision")}
-        replicas = 1 if torch.cuda.is_available() else settings["replicas"]
+        replicas = 1 if torch.cuda.is_available() else replicas_for(settings, base)
         return cls(processes=settings["nodes"] * settings["processes"], replicas=replicas, **same)
 
     @property

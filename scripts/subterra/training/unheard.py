@@ -21,6 +21,7 @@ REPLACED = 0.6  # share of the words of the others that are known or invented on
 ECHOED = 0.05  # share of values of several words in which one comes twice
 INVENTED = 0.4  # share of small words among those that are no word at all
 CROSSED = 0.5  # share of invented words that are two known ones in one; the others are syllables
+COMPOUND = 0.1  # share of names with a capital inside, as brands have
 NAMED, KNOWN = 0.35, 0.3  # shares of names that are somebody's first name, or a known word; the others are invented
 TRIES = 30  # to make a value that there is not
 LONG_NUMBER = r"\d{4,}"
@@ -95,7 +96,7 @@ def unheard(pool: Sequence[str], known: Collection[str], rng: random.Random) -> 
 
     >>> rng, towns = random.Random(2), ["Lisbon", "Cape Town", "New Orleans"]
     >>> [unheard(towns, towns, rng) for _ in range(3)]
-    ['Liwn', 'Stow Roblax', 'Gita Enzo']
+    ['Liwn', 'Reconsider Improvement', 'Grantioned']
     """
     for _ in range(TRIES):
         value = _made(pool, rng)
@@ -152,7 +153,7 @@ def _crossed(word: str, other: str, rng: random.Random) -> str:
 
 
 def _strange(word: str, rng: random.Random) -> str:
-    if re.match("[A-Z][a-z]+[A-Z]", word):  # "PowerPoint"
+    if re.match("[A-Z][a-z]+[A-Z]", word) or (word[0].isupper() and rng.random() < COMPOUND):  # "PowerPoint"
         return known_word(rng).capitalize() + known_word(rng).capitalize()
     if word[0].isupper():
         kind = rng.random()
