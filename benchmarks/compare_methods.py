@@ -1,9 +1,9 @@
-"""Fine-tune the embedded base fully and by LoRA on the same conversations, and print what came of it.
+"""Fine-tune the embedded base fully, as one model too, and by LoRA on the same conversations; print what came of it.
 
 PYTHONPATH=scripts python benchmarks/compare_methods.py results/travel_booking [--ranks 16 64]
 
-Both see the same rows in the same order. Full fine-tuning is as the config says, LoRA as config/recipes/lora.yaml, for
-each of the ranks. Each becomes Q8_0 and talks with the same customers. Nothing in the finished build is changed.
+All see the same rows. Full fine-tuning is as the config says, and once more without replicas; LoRA is as
+config/recipes/lora.yaml, for each of the ranks. Each becomes Q8_0 and talks with the same customers. Nothing in the finished build is changed.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
     asked = parser.parse_args()
     build = Build(asked.build)
     recipe = yaml.safe_load((ROOT / "config" / "recipes" / "lora.yaml").read_text(encoding="utf-8"))["training"]
-    contenders = {"full": {}}
+    contenders = {"full": {}, "full, one replica": {"replicas": 1}}
     for rank in asked.ranks:
         contenders[f"LoRA, rank {rank}"] = recipe | {"lora": recipe["lora"] | {"rank": rank, "alpha": 2 * rank}}
     heads = ["method", "trained parameters", "seconds", "held-out loss", "temperature"]
