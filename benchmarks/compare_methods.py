@@ -3,7 +3,8 @@
 PYTHONPATH=scripts python benchmarks/compare_methods.py results/travel_booking [--ranks 16 64]
 
 All see the same rows. Full fine-tuning is as the config says, and once more without replicas; LoRA is as
-config/recipes/lora.yaml, for each of the ranks. Each becomes Q8_0 and talks with the same customers. Nothing in the finished build is changed.
+config/recipes/lora.yaml, for each of the ranks. Each becomes Q8_0 and talks with the same customers. Nothing in the
+finished build is changed.
 """
 
 import argparse

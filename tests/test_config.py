@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from subterra.config import SCHEMA, base_folder, check_config
+from subterra.config import BASES, SCHEMA, base_folder, check_config, replicas_for
 from subterra.errors import SpecError
 
 SHIPPED = Path(__file__).parent.parent / "config" / "config.yaml"
@@ -112,6 +112,11 @@ def test_training_that_would_read_nothing_is_a_mistake():
     config["training"] |= {"least_steps": 0, "steps_per_edge": 0}
     (line,) = mistakes(config)
     assert "training.epochs: 0: nothing is read" in line
+
+
+def test_a_name_too_long_for_a_file_is_no_base_of_ours():
+    assert replicas_for({"replicas": 2}, "é" * 200) == 1
+    assert replicas_for({"replicas": 2}, BASES / "embedded") == 2
 
 
 def parts(schema: dict, place: str = "") -> dict[str, dict]:

@@ -98,7 +98,10 @@ def replicas_for(training: Mapping[str, Any], base: str | Path) -> int:
 
 
 def _pretrained_here(base: str | Path) -> bool:
-    return (Path(base) / "pretraining.json").is_file()
+    try:
+        return (Path(base) / "pretraining.json").is_file()
+    except OSError:  # a name too long for a file
+        return False
 
 
 def check_section(name: str, data: Any, file: str) -> None:
