@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from subterra.config import BASES, SCHEMA, base_folder, check_config, replicas_for
+from subterra.config import SCHEMA, base_folder, check_config
 from subterra.errors import SpecError
 
 SHIPPED = Path(__file__).parent.parent / "config" / "config.yaml"
@@ -114,9 +114,17 @@ def test_training_that_would_read_nothing_is_a_mistake():
     assert "training.epochs: 0: nothing is read" in line
 
 
-def test_a_name_too_long_for_a_file_is_no_base_of_ours():
-    assert replicas_for({"replicas": 2}, "é" * 200) == 1
-    assert replicas_for({"replicas": 2}, BASES / "embedded") == 2
+def test_a_name_too_long_for_a_file_is_one_line():
+    with pytest.raises(SpecError, match="no name of a model"):
+        base_folder("é" * 200)
+
+
+@pytest.mark.parametrize("base", ["embedded", "bases/embedded"])
+def test_replicas_and_several_processes_do_not_go_together_however_the_base_is_named(base):
+    config = shipped() | {"base": base}
+    config["training"] |= {"processes": 2, "rows_per_step": 2}
+    (line,) = mistakes(config)
+    assert "training.replicas: 2" in line and "give replicas: 1" in line
 
 
 def parts(schema: dict, place: str = "") -> dict[str, dict]:

@@ -240,7 +240,7 @@ def configured(**training) -> dict:
         ({"nodes": 2, "processes": 4, "rows_per_step": 12, "replicas": 1}, "rows_per_step: 12: no multiple of 8"),
         (
             {"sharding": "zero3", "replicas": 1},
-            "training.optimizer: muon needs whole matrices, and sharding: zero3 cut",
+            "training.optimizer: muon needs whole matrices, and sharding: zero3 cuts them up",
         ),
         ({"processes": 2, "rows_per_step": 2}, "training.replicas: 2: several are trained by a process each"),
         ({"sharding": "zero2", "optimizer": "adamw"}, "training.replicas: 2: several are trained by a process each"),
@@ -257,5 +257,11 @@ def test_how_a_model_is_trained_makes_nothing_stale_and_what_shapes_it_does():
     spread = configured(**same, gradient_checkpointing=True)["training"]
     alone = configured(replicas=1, rows_per_step=8, optimizer="adamw")["training"]
     assert shaping_training(spread) == shaping_training(alone)
-    for key, other in (("method", "lora"), ("rows_per_step", 16), ("replicas", 3), ("precision", "fp32")):
+    for key, other in (
+        ("method", "lora"),
+        ("rows_per_step", 16),
+        ("replicas", 3),
+        ("precision", "fp32"),
+        ("learning_rate", 0.5),
+    ):
         assert shaping_training(alone | {key: other}) != shaping_training(alone)

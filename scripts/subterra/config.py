@@ -13,17 +13,17 @@ SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schema.yaml"
 BASES = Path("bases")
 HOW_TRAINED = ("nodes", "processes", "sharding", "gradient_checkpointing")
 LANE_TOKENS = 1024  # of a step of a small model: fewer are not worth a core
-LONGEST = 200  # letters of a base's name
+LONGEST = 200  # bytes of a base's name
 LARGEST = 10**15  # of all numbers in a config
 
 
 def check_config(config: Mapping[str, Any], file: str = "config") -> None:
     """Raise SpecError with a line for every key or value that the schema does not allow."""
     _check(_schema(), dict(config), file)
-    _check_training(config["training"], BASES / config["base"], f"{file}: training")
+    _check_training(config["training"], base_folder(config["base"]), f"{file}: training")
 
 
-def _check_training(training: Mapping[str, Any], base: Path, at: str) -> None:
+def _check_training(training: Mapping[str, Any], base: str, at: str) -> None:
     """Raise SpecError where settings that are good by themselves do not go together."""
     processes, lines = training["nodes"] * training["processes"], []
     if training["rows_per_step"] % processes:
@@ -54,7 +54,7 @@ def shaping_training(training: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in sorted(training.items()) if key not in HOW_TRAINED}
 
 
-def cores_filled(training: Mapping[str, Any], base: str | Path) -> int:
+def cores_filled(training: Mapping[str, Any], base: str) -> int:
     """Return how many cores of a machine fine-tuning a small base can fill.
 
     >>> cores_filled({"replicas": 2, "processes": 1, "tokens_per_step": 2048}, "bases/embedded")
@@ -87,21 +87,18 @@ def taught_by(teacher: str, training: Mapping[str, Any]) -> dict[str, Any]:
     return {**training, **paid}
 
 
-def rehearsal_for(training: Mapping[str, Any], base: str | Path) -> float:
+def rehearsal_for(training: Mapping[str, Any], base: str) -> float:
     """Return what is rehearsed beside a conversation's tokens, as a share of them; 0 of a base not pretrained here."""
     return training["rehearsal"] if _pretrained_here(base) else 0.0
 
 
-def replicas_for(training: Mapping[str, Any], base: str | Path) -> int:
+def replicas_for(training: Mapping[str, Any], base: str) -> int:
     """Return how many replicas of a base are trained; 1 of a base not pretrained here, which may be large."""
     return training["replicas"] if _pretrained_here(base) else 1
 
 
-def _pretrained_here(base: str | Path) -> bool:
-    try:
-        return (Path(base) / "pretraining.json").is_file()
-    except OSError:  # a name too long for a file
-        return False
+def _pretrained_here(base: str) -> bool:
+    return (Path(base) / "pretraining.json").is_file()
 
 
 def check_section(name: str, data: Any, file: str) -> None:
@@ -149,7 +146,7 @@ def base_folder(base: str) -> str:
 
     A Hugging Face id is returned as it is. Raises SpecError where a folder is meant that is none, or no model's.
     """
-    if not base.isprintable() or len(base) > LONGEST:
+    if not base.isprintable() or len(base.encode()) > LONGEST:
         raise SpecError(
             [f"base: '{printable(base[:LONGEST])}': no name of a model: it cannot be printed, or is too long"]
         )

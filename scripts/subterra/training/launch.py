@@ -3,6 +3,7 @@
 What dies takes what it started along: a killed training leaves no process that goes on writing.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from subterra.errors import SubterraError
@@ -25,13 +26,9 @@ def launch(task: Mapping, nodes: int, processes: int, threads: int) -> None:
 
     `threads` is what the processes of a machine share. Raises SubterraError with what a process said to the user.
     """
-    place = Path(task["checkpoints"])  # which every node sees
-    place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place, prefix=".launched.") as folder:
-        job = Path(folder) / "task.json"
-        job.write_text(json.dumps(dict(task)), encoding="utf-8")
+    with task_file(task) as job:
         status = _run(command(job, nodes, processes, os.environ), environment(max(1, threads // processes)))
-        said = sorted(Path(folder).glob("mistake.*"))
+        said = sorted(job.parent.glob("mistake.*"))
         if said:
             raise SubterraError(said[0].read_text(encoding="utf-8").strip())
         if status:
@@ -39,6 +36,17 @@ def launch(task: Mapping, nodes: int, processes: int, threads: int) -> None:
                 f"training by {nodes * processes} processes ended with status {status}; what they said stands above. "
                 "Run the same command again: it goes on from the last checkpoint"
             )
+
+
+@contextlib.contextmanager
+def task_file(task: Mapping) -> Iterator[Path]:
+    """Write a task (train.Task as a dict) for other processes to read; its folder is theirs, and is gone after this."""
+    place = Path(task["checkpoints"])  # which every node sees
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place, prefix=".launched.") as folder:
+        job = Path(folder) / "task.json"
+        job.write_text(json.dumps(dict(task)), encoding="utf-8")
+        yield job
 
 
 def command(job: Path, nodes: int, processes: int, known: Mapping[str, str]) -> list[str]:

@@ -9,7 +9,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -21,7 +20,7 @@ import torch
 from transformers import TrainerCallback
 
 from subterra.errors import SubterraError
-from subterra.training.launch import die_with_parent, environment
+from subterra.training.launch import die_with_parent, environment, task_file
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,7 @@ class Follower:
 @contextlib.contextmanager
 def followers(task: Mapping, number: int, threads: int) -> Iterator[list[Follower]]:
     """Start so many other replicas of a task (train.Task as a dict), of so many threads each; none outlives this."""
-    place = Path(task["checkpoints"])
-    place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place, prefix=".replicas.") as folder, contextlib.ExitStack() as started:
-        job = Path(folder) / "task.json"
-        job.write_text(json.dumps(dict(task)), encoding="utf-8")
+    with task_file(task) as job, contextlib.ExitStack() as started:
         yield [started.enter_context(_follower(job, 1 + one, threads)) for one in range(number)]
 
 
