@@ -77,7 +77,7 @@ class Build:
         model, tokenizer = load_base(str(ROOT / "bases" / base))
         rows = read_table(self.folder / "dataset" / "valid.parquet", CONVERSATION)
         talks = tokens.encode_all(tokenizer, self.flowchart.system, rows, model.config.max_position_embeddings)
-        packed = tokens.PackedRows(lambda _: talks, settings["tokens_per_step"], 1, self.config["seed"], SPEED_STEPS)
+        packed = tokens.PackedRows(lambda *_: talks, settings["tokens_per_step"], 1, self.config["seed"], SPEED_STEPS)
         packed.rows = packed.rows[:SPEED_STEPS]
         return round(seconds * steps_a_second(model, packed, settings, self.config["seed"]))
 

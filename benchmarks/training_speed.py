@@ -45,7 +45,7 @@ class Contest:
 
     def ours(self, folder: Path) -> tuple[Trainer, int]:
         """Return (a trainer of packed rows, agent tokens of its steps)."""
-        packed = tokens.PackedRows(lambda _: self.talks, self.settings["tokens_per_step"], 1, SEED)
+        packed = tokens.PackedRows(lambda *_: self.talks, self.settings["tokens_per_step"], 1, SEED)
         packed.rows = packed.rows[: self.steps]
         model, _ = load_base(self.base)
         trainer = make_trainer(model, packed, packed, self.settings, SEED, folder, Spread())

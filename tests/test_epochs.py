@@ -23,13 +23,18 @@ SETTINGS = {
 
 def talk(number: int) -> dict:
     town = TOWNS[number % len(TOWNS)]
-    turns = [("user", f"A flight to {town}, please.", {}), ("assistant", f"To {town}, then.", {"town": town})]
+    turns = [
+        ("user", f"A flight to {town} for {number}, please.", {}),
+        ("assistant", f"To {town}, then.", {"town": town}),
+    ]
     return {
         "id": f"talk {number}",
         "nodes": ["ask", "book"],
         "values": {"town": town},
         "corrected": {},
-        "turns": [{"role": role, "content": text, "values": said, "call": ""} for role, text, said in turns],
+        "turns": [
+            {"role": role, "nodes": ["book"], "content": text, "values": said, "call": ""} for role, text, said in turns
+        ],
     }
 
 
@@ -90,6 +95,34 @@ def test_rows_of_an_epoch_hold_what_that_epoch_reads(tokenizer):
     rows = tokens.PackedRows(read, 512, 2, 1)
     packed = [one for index in range(len(rows)) for one in rows[index]]
     assert sorted(texts(tokenizer, packed)) == sorted(texts(tokenizer, read(0) + read(1)))
+
+
+def test_of_an_epoch_that_is_not_read_whole_a_part_is_made(tokenizer):
+    settings = {"rehearsal": 0.5, "opening_smoothing": 1.0, "opening_favourite": 0.5, "fact_weight": 4}
+    read = epochs(tokenizer, unheard_values=0.0, **settings)
+    first, part = read(0), read(1, 0.25)
+    learned = [one for one in part if one in first[: len(ROWS)]]
+    assert len(learned) == len(ROWS) / 4 and part[: len(learned)] == learned, "labels and weights are as in the first"
+    assert learned == sorted(learned, key=first.index) and learned != first[: len(learned)]
+    total = sum(len(one["input_ids"]) for one in learned)
+    assert 0.5 * total <= sum(len(one["input_ids"]) for one in part[len(learned) :]) < 0.5 * total + 512
+
+
+def test_the_last_epoch_is_made_as_far_as_its_rows_are_read(tokenizer):
+    asked = []
+    read = epochs(tokenizer, unheard_values=0.0)
+
+    def conversations(epoch: int, share: float) -> list[tokens.Encoded]:
+        asked.append(share)
+        return read(epoch, share)
+
+    once = tokens.PackedRows(conversations, 60, 1, 1)
+    assert len(once) > 3 * tokens.OPEN_ROWS / 2
+    longer = tokens.PackedRows(conversations, 60, 1, 1, least=len(once) + 2)
+    assert asked == [1.0, 1.0, (2 + tokens.OPEN_ROWS) / len(once)]
+    assert longer.rows[: len(once)] == once.rows and len(longer) == len(once) + 2
+    assert {epoch for epoch, _ in longer.rows[len(once) :]} == {1} and len(longer[len(once)]) == len(once[0])
+    assert len(longer.epochs[1]) == round(asked[-1] * len(ROWS))
 
 
 def test_a_conversation_longer_than_the_base_reads_is_named(tokenizer):

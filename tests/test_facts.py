@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from subterra.training import tokens
-from subterra.training.facts import with_weighed_facts
+from subterra.training.facts import Facts
 
 BASE = str(Path(__file__).parents[1] / "bases" / "embedded")
 MENUS = {"ten": "Settings, Apps, Features", "eleven": "Settings, Apps, Installed"}
@@ -32,7 +32,7 @@ def encoded():
 
 def test_what_nobody_had_said_counts_more_where_it_parts(encoded):
     tokenizer, plain = encoded
-    for one, menu in zip(with_weighed_facts(plain, 4), MENUS.values(), strict=True):
+    for one, menu in zip(Facts(4)(plain), MENUS.values(), strict=True):
         counts = [place for place, weight in enumerate(one["weights"]) if weight != 1]
         assert [one["weights"][place] for place in counts] == [4.0]
         assert tokenizer.decode([one["input_ids"][counts[0]]]) in f" {menu.split()[-1]}"
@@ -42,5 +42,5 @@ def test_what_nobody_had_said_counts_more_where_it_parts(encoded):
 
 def test_a_fact_of_which_there_is_one_counts_as_ever(encoded):
     _, plain = encoded
-    assert with_weighed_facts(plain[:1], 4)[0]["weights"] == plain[0]["weights"]
-    assert with_weighed_facts(plain, 1) is plain
+    assert Facts(4)(plain[:1])[0]["weights"] == plain[0]["weights"]
+    assert Facts(1)(plain) is plain

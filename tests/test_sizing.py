@@ -307,7 +307,7 @@ def test_steps_are_those_that_training_takes(rows, epochs, least):
     settings = SETTINGS | {"tokens_per_step": 8192, "epochs": epochs, **asked}
     steps, read = steps_of(Work("toy", 20, lengths, 0.5, True), settings, rows, 0)
     talks = [{"input_ids": [0] * length} for length in lengths]
-    packed = tokens.PackedRows(lambda _: talks, 8192 // rows, epochs, 1, least * rows, rows)
+    packed = tokens.PackedRows(lambda *_: talks, 8192 // rows, epochs, 1, least * rows, rows)
     assert steps == pytest.approx(len(packed) / rows, rel=0.02)
     assert read == pytest.approx(packed.seen, rel=0.02)
 

@@ -91,7 +91,7 @@ def assert_saved_is_trained(folder: Path) -> None:
     facts = json.loads((folder / "training.json").read_text())
     tokenizer = tokens.load_tokenizer(str(folder / "model"))
     talks = tokens.encode_all(tokenizer, SYSTEM, rows(7, "valid"), 2048)
-    held_out = tokens.PackedRows(lambda _: talks, TWO_ROWS["tokens_per_step"] // 2, 1, 1)
+    held_out = tokens.PackedRows(lambda *_: talks, TWO_ROWS["tokens_per_step"] // 2, 1, 1)
     model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
     assert sum(one.numel() for one in model.parameters()) == facts["parameters"]
     per_row = []

@@ -306,7 +306,7 @@ def lengths(count: int, seed: int = 0) -> list[int]:
 
 def packed(count: int, size: int, epochs: int = 1, seed: int = 1) -> tokens.PackedRows:
     talks = [{"input_ids": [n] * n, "labels": [n] * n} for n in lengths(count)]
-    return tokens.PackedRows(lambda _: talks, size, epochs, seed)
+    return tokens.PackedRows(lambda *_: talks, size, epochs, seed)
 
 
 def held(rows: tokens.PackedRows) -> list[int]:
@@ -345,11 +345,11 @@ def test_rows_of_odd_sizes_lose_nothing(many):
 
 def test_too_few_epochs_go_on_until_the_least_steps_are_done():
     conversations = [{"input_ids": [0] * length, "labels": [0] * length} for length in (5, 9, 4, 7)]
-    once = tokens.PackedRows(lambda _: conversations, 10, 1, 1)
-    longer = tokens.PackedRows(lambda _: conversations, 10, 1, 1, least=8)
+    once = tokens.PackedRows(lambda *_: conversations, 10, 1, 1)
+    longer = tokens.PackedRows(lambda *_: conversations, 10, 1, 1, least=8)
     assert longer.rows[: len(once)] == once.rows and len(longer) == 8
-    assert tokens.PackedRows(lambda _: conversations, 10, 0, 1, least=2).rows == once.rows[:2]
-    assert len(tokens.PackedRows(lambda _: conversations, 10, 3, 1, least=2)) == 3 * len(once)
+    assert tokens.PackedRows(lambda *_: conversations, 10, 0, 1, least=2).rows == once.rows[:2]
+    assert len(tokens.PackedRows(lambda *_: conversations, 10, 3, 1, least=2)) == 3 * len(once)
 
 
 @pytest.mark.parametrize("key_value_heads", [4, 2, 1])

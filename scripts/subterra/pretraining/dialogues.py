@@ -9,6 +9,7 @@ from subterra.pretraining.procedures import ANYWHERE, ENTRIES, HUBS, MOVES, Proc
 from subterra.pretraining.talk import Talk
 
 LENGTHS = (10, 14, 16, 18, 22)  # turns after which a talk makes for its end
+MINDS = 0.2  # share of the turns in mid-talk in which the agent takes up what it was told, corrected values first
 
 
 def dialogue(rng: random.Random, more: int = 0) -> dict:
@@ -66,6 +67,7 @@ class Walk:
         self.failed = 0
         self.long = talk.rng.choice(LENGTHS)
         self.looks_up = talk.rng.random() < 0.5
+        self.changed = ""  # the slot that was corrected last
 
     def open(self) -> None:
         """Let the agent greet, where it speaks first."""
@@ -103,7 +105,10 @@ class Walk:
             talk.words["new"] = talk.phrase(self.about)
         else:
             talk.about(talk.known, "agent")
-        talk.agent([*rules, *asks], act)
+        minding = asks and talk.known and talk.rng.random() < MINDS
+        if minding:
+            talk.mind(self.changed or talk.rng.choice(talk.known))
+        talk.agent([*rules, *(["minding"] if minding else []), *asks], act)
         self.hub = after
 
     def _act(self) -> str:
@@ -139,6 +144,7 @@ class Walk:
             self.about = rng.choice(talk.known)
             talk.ask_for([self.about])
             if act == "correct":
+                self.changed = self.about
                 talk.values["old"] = talk.values[self.about]
                 talk.redraw(self.about)
                 talk.words |= {
@@ -152,6 +158,7 @@ class Walk:
             talk.values["since"] = words.date(rng)
             talk.words["new"] = "{v_since}"
         elif act == "redo_details":
+            self.changed = ""
             talk.missing, talk.known = list(talk.procedure.slots), []
             for slot in talk.missing:
                 talk.redraw(slot)

@@ -36,6 +36,7 @@ MOVES: dict[str, tuple[tuple[str, ...], str]] = {
     "before_that": (("before_that",), "choice"),
     "redo": (("redo",), "intake"),
     "corrected": (("corrected",), "final"),
+    "changed": (("changed",), "same"),
     "ask_reason": (("ask_reason",), "reason"),
     "retain": (("retain",), "last_offer"),
     "fixed": (("fixed",), "next"),
@@ -69,6 +70,7 @@ ANYWHERE: dict[str, tuple[float, tuple[str, ...]]] = {
     "off_topic": (0.2, ("off_topic",)),
     "complain": (0.25, ("calm", "transfer")),
     "danger": (0.05, ("danger",)),
+    "correct": (0.8, ("changed",)),
 }
 HUBS: dict[str, dict[str, tuple[float, tuple[str, ...]]]] = {
     "intake": {
@@ -120,12 +122,12 @@ HUBS: dict[str, dict[str, tuple[float, tuple[str, ...]]]] = {
         "cancel": (1.5, ("closed", "ask_reason")),
         "hesitate": (2, ("before_that",)),
         "postpone": (1, ("pending",)),
-        "correct": (2, ("corrected",)),
         "redo_details": (0.6, ("redo",)),
         "ask_price": (0.4, ("price",)),
         "recall": (0.6, ("read_back",)),
     }
-    | ANYWHERE,
+    | ANYWHERE
+    | {"correct": (2, ("corrected",))},
     "reason": {"give_reason": (4, ("retain", "closed")), "refuse_reason": (1, ("closed",))},
     "last_offer": {"accept": (1, ("finish",)), "cancel": (1, ("closed",)), "ask_price": (0.3, ("price",))},
     "fix": {
@@ -168,7 +170,7 @@ PLANS = (
     ("intake", "choice", "final"), ("intake", "final"), ("intake", "choice"), ("intake", "docs", "final"),
     ("identify", "intake", "choice", "final"), ("identify", "docs", "settle"), ("intake", "settle"), ("triage", "fix"),
     ("triage", "identify", "fix"), ("triage", "identify", "docs", "settle"), ("triage", "choice", "final"),
-    ("triage", "fix", "settle"),
+    ("triage", "fix", "settle"), ("intake", "fix", "final"), ("triage", "intake", "fix"),
 )  # fmt: skip
 
 

@@ -85,6 +85,10 @@ class Talk:
             "facts": rng.choice((", ", ". ")).join(facts) or "it is about {a_thing}",
         }
 
+    def mind(self, slot: str) -> None:
+        """Let {mind} tell this slot."""
+        self.words["mind"] = self.rng.choice(slot_kinds()[slot]["in"]).format(self.phrase(slot))
+
     def _clause(self, slot: str) -> str:
         """Return a clause for a slot's value; what ends with it may go on with words that are no part of it."""
         clause = self.rng.choice(slot_kinds()[slot]["says"])

@@ -10,20 +10,34 @@ from collections.abc import Iterator
 from subterra.training.tokens import Encoded
 
 
-def with_weighed_facts(encoded: list[Encoded], weight: float) -> list[Encoded]:
-    """Return the encoded conversations, in which a token counts `weight` times as much where facts part.
+class Facts:
+    """Conversations in which a token counts `weight` times as much where facts part.
 
     Facts are the values that the agent says and nobody had said. They part where those of one name are alike up to
-    there, and go on with different tokens.
+    there, and go on with different tokens. Where that is, is learned from the conversations that come first.
     """
-    if weight == 1:
-        return encoded
-    facts = [list(_recalled(one)) for one in encoded]
-    following: defaultdict[tuple, set[int]] = defaultdict(set)
-    for one, found in zip(encoded, facts, strict=True):
-        for so_far, place in found:
-            following[so_far].add(one["input_ids"][place])
-    return [_weighed(one, found, following, weight) for one, found in zip(encoded, facts, strict=True)]
+
+    def __init__(self, weight: float):
+        self.weight = weight
+        self.following: defaultdict[tuple, set[int]] = defaultdict(set)
+
+    def __call__(self, encoded: list[Encoded]) -> list[Encoded]:
+        """Return the encoded conversations with other weights."""
+        if self.weight == 1:
+            return encoded
+        facts = [list(_recalled(one)) for one in encoded]
+        if not self.following:
+            for one, found in zip(encoded, facts, strict=True):
+                for so_far, place in found:
+                    self.following[so_far].add(one["input_ids"][place])
+        return [self._weighed(one, found) for one, found in zip(encoded, facts, strict=True)]
+
+    def _weighed(self, encoded: Encoded, facts: list) -> Encoded:
+        weights = list(encoded["weights"])
+        for so_far, place in facts:
+            if len(self.following.get(so_far, ())) > 1:
+                weights[place] *= self.weight
+        return {**encoded, "weights": weights}
 
 
 def _recalled(encoded: Encoded) -> Iterator[tuple[tuple, int]]:
@@ -34,11 +48,3 @@ def _recalled(encoded: Encoded) -> Iterator[tuple[tuple, int]]:
             so_far = (names[place],)
         yield so_far, place
         so_far, last = (*so_far, encoded["input_ids"][place]), place
-
-
-def _weighed(encoded: Encoded, facts: list, following: dict[tuple, set[int]], weight: float) -> Encoded:
-    weights = list(encoded["weights"])
-    for so_far, place in facts:
-        if len(following[so_far]) > 1:
-            weights[place] *= weight
-    return {**encoded, "weights": weights}

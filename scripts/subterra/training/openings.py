@@ -15,30 +15,49 @@ from collections.abc import Iterator, Mapping, Sequence
 from subterra.training.tokens import IGNORED, Encoded
 
 
-def with_openings(
-    rows: Sequence[Mapping], encoded: list[Encoded], smoothing: float, favourite: float = 0
-) -> list[Encoded]:
-    """Return the encoded conversations of rows (records.CONVERSATION), each with `openings`: more labels.
+class Openings:
+    """Conversations with more labels, `openings`: (place, label, weight) of what might stand there instead.
 
-    They are (place, label, weight). Of the weight that a token of the agent's has, `smoothing` (0 to 1) is shared out
-    among the tokens that stand there in all rows, in turns of the same step that are alike up to there; and of that,
-    `favourite` (0 to 1) goes to the one that tells the step best, where turns of another step are alike up to there.
-    Values of one name are alike whatever they are, and keep their own tokens.
+    Of the weight that a token of the agent's has, `smoothing` (0 to 1) is shared out among the tokens that stand there
+    in all rows, in turns of the same step that are alike up to there; and of that, `favourite` (0 to 1) goes to the one
+    that tells the step best, where turns of another step are alike up to there. Values of one name are alike whatever
+    they are, and keep their own tokens. How steps begin is learned from the conversations that come first.
     """
-    if not smoothing:
-        return encoded
-    turns = [list(_turns(row, one)) for row, one in zip(rows, encoded, strict=True)]
-    here: defaultdict[int, Counter] = defaultdict(Counter)
-    anywhere: defaultdict[int, Counter] = defaultdict(Counter)
-    for row_turns, one in zip(turns, encoded, strict=True):
-        for step_so_far, so_far, place in row_turns:
-            here[step_so_far][one["input_ids"][place]] += 1
-            anywhere[so_far][one["input_ids"][place]] += 1
-    shares: dict[int, dict[int, float]] = {}
-    for step_so_far, so_far, _ in (at for row_turns in turns for at in row_turns):
-        if step_so_far not in shares:
-            shares[step_so_far] = _shares(here[step_so_far], anywhere[so_far], favourite)
-    return [_shared(row_turns, one, shares, smoothing) for row_turns, one in zip(turns, encoded, strict=True)]
+
+    def __init__(self, smoothing: float, favourite: float = 0):
+        self.smoothing, self.favourite = smoothing, favourite
+        self.shares: dict[int, dict[int, float]] = {}
+
+    def __call__(self, rows: Sequence[Mapping], encoded: list[Encoded]) -> list[Encoded]:
+        """Return the encoded conversations of rows (records.CONVERSATION), each with its openings."""
+        if not self.smoothing:
+            return encoded
+        turns = [list(_turns(row, one)) for row, one in zip(rows, encoded, strict=True)]
+        if not self.shares:
+            self._learn(turns, encoded)
+        return [self._shared(row_turns, one) for row_turns, one in zip(turns, encoded, strict=True)]
+
+    def _learn(self, turns: Sequence[Sequence[tuple]], encoded: Sequence[Encoded]) -> None:
+        here: defaultdict[int, Counter] = defaultdict(Counter)
+        anywhere: defaultdict[int, Counter] = defaultdict(Counter)
+        for row_turns, one in zip(turns, encoded, strict=True):
+            for step_so_far, so_far, place in row_turns:
+                here[step_so_far][one["input_ids"][place]] += 1
+                anywhere[so_far][one["input_ids"][place]] += 1
+        for step_so_far, so_far, _ in (at for row_turns in turns for at in row_turns):
+            if step_so_far not in self.shares:
+                self.shares[step_so_far] = _shares(here[step_so_far], anywhere[so_far], self.favourite)
+
+    def _shared(self, turns: Sequence[tuple], encoded: Encoded) -> Encoded:
+        weights, more = list(encoded["weights"]), []
+        for step_so_far, _, place in turns:
+            own, weight = encoded["input_ids"][place], weights[place]
+            shares = self.shares.get(step_so_far, {})
+            if own not in shares:  # nothing to learn from stood here
+                continue
+            weights[place] = weight * (1 - self.smoothing + self.smoothing * shares[own])
+            more += [(place, token, self.smoothing * weight * share) for token, share in shares.items() if token != own]
+        return {**encoded, "weights": weights, "openings": more}
 
 
 def _turns(row: Mapping, encoded: Encoded) -> Iterator[tuple[int, int, int]]:
@@ -71,15 +90,3 @@ def _shares(here: Counter, anywhere: Counter, favourite: float) -> dict[int, flo
         return shares
     known_by = max(here, key=lambda token: here[token] ** 2 / anywhere[token])
     return {token: share * (1 - favourite) + favourite * (token == known_by) for token, share in shares.items()}
-
-
-def _shared(turns: Sequence[tuple], encoded: Encoded, shares: Mapping[int, Mapping], smoothing: float) -> Encoded:
-    weights, more = list(encoded["weights"]), []
-    for step_so_far, _, place in turns:
-        own, weight = encoded["input_ids"][place], weights[place]
-        for token, share in shares[step_so_far].items():
-            if token == own:
-                weights[place] = weight * (1 - smoothing + smoothing * share)
-            else:
-                more.append((place, token, smoothing * weight * share))
-    return {**encoded, "weights": weights, "openings": more}

@@ -125,12 +125,13 @@ class PackedRows:
 
     The rows of all epochs follow one another, so that the same step sees the same row in every run, and a run that
     was killed goes on where it was. Where they are fewer than `least`, or no multiple of `several`, the rows of another
-    epoch begin, up to that number. `conversations` gives those of an epoch by its number, from 0 on.
+    epoch begin, up to that number. `conversations` gives those of an epoch by its number, from 0 on, and the share of
+    them that will do: less than 1 where not all of an epoch is read.
     """
 
     def __init__(
         self,
-        conversations: Callable[[int], Sequence[Encoded]],
+        conversations: Callable[[int, float], Sequence[Encoded]],
         size: int,
         epochs: int,
         seed: int,
@@ -140,16 +141,20 @@ class PackedRows:
         self.epochs: list[Sequence[Encoded]] = []
         self.rows: list[tuple[int, list[int]]] = []  # (epoch, conversations of it by index)
         self.seen = 0
+        whole = 0  # rows of the first epoch
         for epoch in itertools.count():
             wanted = max(least, -(-len(self.rows) // several) * several)
-            if epoch >= epochs and len(self.rows) >= wanted:
+            left = wanted - len(self.rows)
+            if epoch >= epochs and left <= 0:
                 break
-            self.epochs.append(conversations(epoch))
+            share = min(1.0, (left + OPEN_ROWS) / whole) if whole and epoch >= epochs else 1.0
+            self.epochs.append(conversations(epoch, share))
             lengths = [len(conversation["input_ids"]) for conversation in self.epochs[epoch]]
             order = list(range(len(lengths)))
             random.Random(f"{seed} {epoch}").shuffle(order)
             packed = pack(lengths, size, order)
-            packed = packed if epoch < epochs else packed[: wanted - len(self.rows)]
+            whole = whole or len(packed)
+            packed = packed if epoch < epochs else packed[:left]
             self.rows += [(epoch, row) for row in packed]
             self.seen += sum(lengths[number] for row in packed for number in row)
         self.tokens = sum(len(conversation["input_ids"]) for conversation in self.epochs[0])
