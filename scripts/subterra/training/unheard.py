@@ -96,7 +96,7 @@ def unheard(pool: Sequence[str], known: Collection[str], rng: random.Random) -> 
 
     >>> rng, towns = random.Random(2), ["Lisbon", "Cape Town", "New Orleans"]
     >>> [unheard(towns, towns, rng) for _ in range(3)]
-    ['Liwn', 'Reconsider Improvement', 'Grantioned']
+    ['Liwn', 'Recommend Improvement', 'Grantioned']
     """
     for _ in range(TRIES):
         value = _made(pool, rng)
