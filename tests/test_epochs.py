@@ -16,8 +16,6 @@ SETTINGS = {
     "word_dropout": 0.0,
     "opening_smoothing": 0.0,
     "opening_favourite": 0.0,
-    "opening_weight": 1,
-    "corrected_weight": 1,
     "value_weight": 3,
     "fact_weight": 1,
 }
@@ -125,36 +123,6 @@ def test_the_last_epoch_is_made_as_far_as_its_rows_are_read(tokenizer):
     assert longer.rows[: len(once)] == once.rows and len(longer) == len(once) + 2
     assert {epoch for epoch, _ in longer.rows[len(once) :]} == {1} and len(longer[len(once)]) == len(once[0])
     assert len(longer.epochs[1]) == round(asked[-1] * len(ROWS))
-
-
-def test_a_turn_is_decided_by_its_first_token_and_a_corrected_value_holds_from_then_on(tokenizer):
-    said = [
-        ("user", "A flight to Oslo.", {}, ""),
-        ("assistant", "A flight to Oslo, then.", {"town": "Oslo"}, ""),
-        ("user", "No, Quito and not Oslo.", {}, ""),
-        ("assistant", "Noted, Quito.", {"new": "Quito"}, ""),
-        ("user", "Book it for Petra.", {}, ""),
-        (
-            "assistant",
-            "To Quito with Petra.",
-            {"town": "Quito", "guest": "Petra"},
-            '{"name": "book", "arguments": {"to": "Quito"}}',
-        ),
-    ]
-    turns = [
-        {"role": role, "nodes": [], "content": text, "values": values, "call": call}
-        for role, text, values, call in said
-    ]
-    row = {"id": "one", "nodes": [], "values": {}, "corrected": {}, "turns": turns}
-    settings = SETTINGS | {"unheard_values": 0, "value_weight": 1, "opening_weight": 2, "corrected_weight": 4}
-    (found,) = Epochs([row], {}, "Sell flights.", tokenizer, str(BASE), settings, 1, 512, 2048)(0)
-    counts = {often: [] for often in (1, 2, 4)}
-    for token, label, often in zip(found["input_ids"], found["labels"], found["weights"], strict=True):
-        if label != tokens.IGNORED:
-            counts[often].append(token)
-    assert [tokenizer.decode([token]) for token in counts[2]] == ["A", "Noted", "To"]
-    assert tokenizer.decode(counts[4]).replace(" ", "") == "Quito" * 3
-    assert "Oslo" in tokenizer.decode(counts[1]) and "Petra" in tokenizer.decode(counts[1])
 
 
 def test_a_conversation_longer_than_the_base_reads_is_named(tokenizer):

@@ -47,8 +47,6 @@ SETTINGS = {
     "word_dropout": 0,
     "opening_smoothing": 0,
     "opening_favourite": 0,
-    "opening_weight": 1,
-    "corrected_weight": 1,
     "value_weight": 1.0,
     "fact_weight": 1,
     "tokens_per_step": 256,

@@ -64,10 +64,8 @@ class Epochs:
     def _encoded(self, row: Mapping, plain: bool) -> tokens.Encoded:
         if plain and row["id"] in self.plain:
             return self.plain[row["id"]]
-        settings = self.settings
-        encoded = tokens.encode_all(self.tokenizer, self.system, [row], self.longest, settings["value_weight"])[0]
-        times = {"begins": settings["opening_weight"], "corrected": settings["corrected_weight"]}
-        encoded = tokens.counted(encoded, times)
+        weight = self.settings["value_weight"]
+        encoded = tokens.encode_all(self.tokenizer, self.system, [row], self.longest, weight)[0]
         if plain:
             self.plain[row["id"]] = encoded
         return encoded

@@ -15,7 +15,6 @@ from typing import Any
 
 from subterra.dialogue import messages
 from subterra.errors import SubterraError
-from subterra.flowchart import NEW
 from subterra.training.template import agent_spans
 
 IGNORED = -100
@@ -38,8 +37,8 @@ def encode(tokenizer, system: str, turns: Sequence[Mapping], value_weight: float
     Labels are IGNORED outside the agent's turns; inside, they cover the words, the call and the token that ends the
     turn. `weights` is what a label counts: `value_weight` where the agent says one of a turn's values or hands it to a
     tool, else 1. `valued` are those places, each with the value's name, `recalled` those among them of values that
-    nobody had said, `corrected` those of values that the customer has put in another's place, and `begins` the places
-    where the agent's turns have their first label. Raises SubterraError as `agent_spans` does.
+    nobody had said, and `begins` the places where the agent's turns have their first label. Raises SubterraError as
+    `agent_spans` does.
     """
     talk = messages(system, turns)
     text, spans = agent_spans(tokenizer, talk)
@@ -48,8 +47,6 @@ def encode(tokenizer, system: str, turns: Sequence[Mapping], value_weight: float
     labels, weights, begins = [IGNORED] * len(ids), [1.0] * len(ids), []
     valued: dict[int, str] = {}
     recalled: set[int] = set()
-    corrected: set[int] = set()
-    put_right: set[str] = set()
     for place, span in spans:
         turn = turns[place - len(talk)]
         inside = [*within(offsets, [span])]
@@ -57,31 +54,16 @@ def encode(tokenizer, system: str, turns: Sequence[Mapping], value_weight: float
         for token in inside:
             labels[token] = ids[token]
         values = [*turn.get("values", {}).items()]
-        put_right.update(value for name, value in values if name == NEW)
         if turn.get("call"):
             values += json.loads(turn["call"])["arguments"].items()
         for name, value in values:
             places = [*within(offsets, said(text, span, [value]))]
             valued |= dict.fromkeys(places, name)
             recalled.update(places if value not in text[: span[0]] else ())
-            corrected.update(places if value in put_right else ())
     for token in valued:
         weights[token] = value_weight
-    found = {"recalled": sorted(recalled), "corrected": sorted(corrected), "begins": begins}
-    return {"input_ids": ids, "labels": labels, "weights": weights, "valued": sorted(valued.items()), **found}
-
-
-def counted(encoded: Encoded, times: Mapping[str, float]) -> Encoded:
-    """Return an encoded conversation in which the tokens at some of its places count so many times as much.
-
-    >>> counted({"weights": [1, 1, 3], "begins": [0], "corrected": [2]}, {"begins": 2, "corrected": 4})["weights"]
-    [2, 1, 12]
-    """
-    weights = list(encoded["weights"])
-    for kind, often in times.items():
-        for place in encoded[kind]:
-            weights[place] *= often
-    return {**encoded, "weights": weights}
+    found = {"valued": sorted(valued.items()), "recalled": sorted(recalled), "begins": begins}
+    return {"input_ids": ids, "labels": labels, "weights": weights, **found}
 
 
 def said(text: str, span: tuple[int, int], values: Iterable[str]) -> list[tuple[int, int]]:
