@@ -105,10 +105,10 @@ class Walk:
             talk.words["new"] = talk.phrase(self.about)
         else:
             talk.about(talk.known, "agent")
-        minding = asks and talk.known and talk.rng.random() < MINDS
-        if minding:
+        if asks and talk.known and talk.rng.random() < MINDS:
             talk.mind(self.changed or talk.rng.choice(talk.known))
-        talk.agent([*rules, *(["minding"] if minding else []), *asks], act)
+            rules = (*rules, "minding")
+        talk.agent([*rules, *asks], act)
         self.hub = after
 
     def _act(self) -> str:

@@ -70,7 +70,7 @@ class Talk:
         """Let {frames}, {list} and {facts} tell these slots."""
         rng, told = self.rng, slot_kinds()
         slots = rng.sample(slots, len(slots))
-        frames = [rng.choice(told[slot]["in"]).format(self.phrase(slot)) for slot in slots]
+        frames = [self._frame(slot) for slot in slots]
         label = {slot: rng.choice(told[slot]["label"]) for slot in slots}
         form = rng.choice(("{1}", "{0} {1}", "{0}: {1}"))
         listed = _join(rng, [form.format(label[slot], self.phrase(slot)) for slot in slots])
@@ -87,7 +87,11 @@ class Talk:
 
     def mind(self, slot: str) -> None:
         """Let {mind} tell this slot."""
-        self.words["mind"] = self.rng.choice(slot_kinds()[slot]["in"]).format(self.phrase(slot))
+        self.words["mind"] = self._frame(slot)
+
+    def _frame(self, slot: str) -> str:
+        """Return a slot's value as a part of a sentence."""
+        return self.rng.choice(slot_kinds()[slot]["in"]).format(self.phrase(slot))
 
     def _clause(self, slot: str) -> str:
         """Return a clause for a slot's value; what ends with it may go on with words that are no part of it."""
